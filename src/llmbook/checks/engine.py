@@ -475,11 +475,13 @@ class Mistake(NamedTuple):
 
 
 def to_tensor(value: Any, what: str = "your output") -> Tensor:
-    """Take a tensor, a NumPy array or nested lists of numbers as a tensor; Failure on the rest."""
+    """Take a tensor, an array, a SymPy matrix or nested lists of numbers as a tensor; or fail."""
     if isinstance(value, Tensor):
         return value.detach()
     try:
-        return torch.as_tensor(np.asarray(value))
+        array = np.asarray(value)
+        # Exact numbers, such as Fractions and SymPy's, arrive as objects.
+        return torch.as_tensor(array.astype(float) if array.dtype == object else array)
     except (TypeError, ValueError, RuntimeError):
         raise Failure(f"{what} should be a tensor; it is {_kind(value)}.") from None
 
