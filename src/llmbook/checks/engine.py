@@ -11,17 +11,20 @@ import copy
 import ctypes
 import html
 import io
+import itertools
 import math
 import os
 import random
 import re
 import signal
+import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -173,8 +176,9 @@ class _TimeUp(BaseException):
 def time_limit(seconds: float) -> Iterator[None]:
     """Raise _TimeUp inside the block after ``seconds``, again and again until the block is left.
 
-    The interval timer of POSIX interrupts even a sleep; elsewhere, and off the main thread, a
-    watchdog plants the exception, which arrives at the next bytecode.
+    The interval timer of POSIX interrupts even a sleep, and code that swallows every exception;
+    elsewhere, and off the main thread, a watchdog plants the exception, which arrives at the next
+    bytecode and which a bare `except:` in a loop can swallow.
     """
     if hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread():
         yield from _limit_by_signal(seconds)
@@ -183,18 +187,37 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 
 def _limit_by_signal(seconds: float) -> Iterator[None]:
-    def ring(signum: int, frame: object) -> None:
-        raise _TimeUp
+    alarms = itertools.count()
+
+    def ring(signum: int, frame: FrameType | None) -> None:
+        # A bare `except:` in a loop swallows what is raised inside its `try`. So each further alarm
+        # raises one traced line later than the one before, until it hits a line outside the `try`.
+        lines = next(alarms)
+        if lines == 0:
+            raise _TimeUp
+
+        def trace(frame: FrameType, event: str, argument: object) -> Any:
+            nonlocal lines
+            lines -= event == "line"
+            if lines <= 0:
+                raise _TimeUp
+            return trace
+
+        while frame is not None and frame.f_code.co_filename != __file__:
+            frame.f_trace = trace
+            frame = frame.f_back
+        sys.settrace(trace)
 
     start = time.monotonic()
+    tracer = sys.gettrace()
     handler = signal.signal(signal.SIGALRM, ring)
-    # Repeats, because a bare `except:` in a loop would swallow a single alarm.
     remaining, interval = signal.setitimer(signal.ITIMER_REAL, seconds, 0.05)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, handler)
+        sys.settrace(tracer)
         if remaining:  # somebody else's timer, such as a test runner's: give it back
             left = max(remaining - (time.monotonic() - start), 1e-3)
             signal.setitimer(signal.ITIMER_REAL, left, interval)
@@ -226,12 +249,11 @@ def _limit_by_watchdog(seconds: float) -> Iterator[None]:
 
 @contextlib.contextmanager
 def isolated(seed: int = 0) -> Iterator[None]:
-    """Run the block on fixed seeds and put back every random state and PyTorch default after it."""
+    """Run the block on fixed seeds and put back the random states and PyTorch's defaults."""
     cuda = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     devices = range(torch.cuda.device_count()) if cuda else ()
     python_state, numpy_state = random.getstate(), np.random.get_state()
     dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
-    deterministic = torch.are_deterministic_algorithms_enabled()
     try:
         with torch.random.fork_rng(devices=devices), torch.enable_grad():
             random.seed(seed)
@@ -245,8 +267,6 @@ def isolated(seed: int = 0) -> Iterator[None]:
         torch.set_default_dtype(dtype)
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
-        if torch.are_deterministic_algorithms_enabled() != deterministic:
-            torch.use_deterministic_algorithms(deterministic)
 
 
 def is_placeholder(value: object) -> bool:

@@ -1,0 +1,39 @@
+"""Every check that a test calls, with whatever answer, has to reply within a second."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from llmbook.checks.engine import Session
+
+LIMIT = 1.0
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "endless: the answer never ends, so the check may use its time limit"
+    )
+
+
+@pytest.fixture(autouse=True)
+def replies_within_a_second(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    durations: list[tuple[str, float]] = []
+    start, finish = Session.__init__, Session.result
+
+    def timed_start(self: Session, *args: object, **kwargs: object) -> None:
+        self.started = time.perf_counter()
+        start(self, *args, **kwargs)
+
+    def timed_finish(self: Session) -> object:
+        durations.append((self.exercise, time.perf_counter() - self.started))
+        return finish(self)
+
+    monkeypatch.setattr(Session, "__init__", timed_start)
+    monkeypatch.setattr(Session, "result", timed_finish)
+    yield
+    if request.node.get_closest_marker("endless") is None:
+        slow = [f"{name}: {seconds:.2f} s" for name, seconds in durations if seconds > LIMIT]
+        assert not slow, f"a check took longer than {LIMIT:g} s: {slow}"
