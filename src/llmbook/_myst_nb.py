@@ -1,0 +1,122 @@
+"""How the site shows figures: an entry point that MyST-NB loads when it builds the book.
+
+Nothing here imports Sphinx or MyST-NB at module level, so that the package installs without them.
+"""
+
+import html
+import json
+import re
+from typing import Any, ClassVar
+
+from llmbook.figures import INK, PAPER, PLOTLY_MIME, SVG_MIME, TEMPLATE
+
+# On the page the two theme colors stand as CSS values; book.css defines the second.
+CSS_INK = "currentColor"
+CSS_PAPER = "var(--figure-paper)"
+
+PX_PER_PT = 96 / 72
+
+
+class FigureRenderer:
+    """Render what :func:`llmbook.figures.show` publishes (MyST-NB's mime renderer protocol)."""
+
+    mime_priority_overrides: ClassVar[list[tuple[str, str, int | None]]] = [("html", PLOTLY_MIME, 1)]
+
+    @staticmethod
+    def handle_mime(renderer: Any, data: Any, inline: bool) -> list[Any] | None:
+        """Return the figure as raw HTML, or None for what is not ours."""
+        if inline or data.mime_type not in (SVG_MIME, PLOTLY_MIME):
+            return None
+        from docutils import nodes
+
+        key = f"figure-{data.cell_index}-{data.output_index}"
+        if data.mime_type == PLOTLY_MIME:
+            markup = plotly_html(data.content, key)
+        else:
+            alt = data.output_metadata.get(SVG_MIME, {}).get("alt")
+            if alt is None:  # somebody else's SVG: MyST-NB knows what to do
+                return None
+            markup = svg_html(data.string, alt, key)
+        return [nodes.raw("", markup, format="html")]
+
+
+def svg_html(svg: str, alt: str, key: str) -> str:
+    """Return Matplotlib's SVG as an element of the page.
+
+    Parameters
+    ----------
+    svg : str
+        A whole SVG file, as Matplotlib writes it.
+    alt : str
+        The accessible name.
+    key : str
+        Unique on the page; keeps the ids of two figures apart.
+    """
+    svg = svg[svg.index("<svg") :].rstrip()
+    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
+    # Matplotlib's style sheet would style every SVG on the page; the same as inherited attributes.
+    svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'(?<=\sid=")', f"{key}-", svg)
+    svg = re.sub(r'(?<=href="#)|(?<=url\(#)', f"{key}-", svg)
+    svg = svg.replace(INK, CSS_INK).replace(PAPER, CSS_PAPER)
+    view_box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
+    if view_box is None:
+        raise ValueError("svg must have a viewBox that starts at 0 0, as Matplotlib writes it")
+    width, height = (round(float(points) * PX_PER_PT) for points in view_box.groups())
+    head = (
+        f'<svg role="img" aria-label="{html.escape(alt)}" viewBox="{view_box[0][9:-1]}" '
+        f'width="{width}" height="{height}" stroke-linejoin="round" stroke-linecap="butt">'
+    )
+    body = re.sub(r"\s*\n\s*", "\n", svg[svg.index(">") + 1 :])
+    return f'<figure class="matplotlib-figure">{head}{body}</figure>'
+
+
+def plotly_html(figure: dict[str, Any], key: str) -> str:
+    """Return the place where figures.js draws a Plotly figure, at its final size.
+
+    Sliders and menus become the browser's own controls, which work by keyboard, by touch and with a
+    screen reader. Until the figure is drawn, and where no script runs, its text stands in its place.
+    """
+    layout = figure["layout"]
+    alt = html.escape(layout["meta"]["alt"])
+    controls = "".join(
+        [_menu_html(menu, f"{key}-menu-{n}") for n, menu in enumerate(layout.get("updatemenus", []))]
+        + [_slider_html(bar, f"{key}-slider-{n}") for n, bar in enumerate(layout.get("sliders", []))]
+    )
+    # "<" cannot end the script element early when it is written as an escape.
+    data = json.dumps(figure, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
+    return (
+        f'<figure class="plotly-figure" data-ink="{INK}" data-paper="{PAPER}">'
+        f'<div class="plotly-plot" role="img" aria-label="{alt}" '
+        f'style="height: {layout.get("height", TEMPLATE.layout.height)}px"><p>{alt}</p></div>'
+        f"{controls}"
+        f'<script type="application/json">{data}</script>'
+        "</figure>"
+    )
+
+
+def _slider_html(slider: dict[str, Any], key: str) -> str:
+    steps = slider["steps"]
+    active = slider.get("active", 0)
+    current = slider.get("currentvalue", {})
+    labels = [f"{current.get('prefix', '')}{s['label']}{current.get('suffix', '')}" for s in steps]
+    options = html.escape(json.dumps(labels, ensure_ascii=False))
+    return (
+        f'<div class="plotly-control"><label for="{key}">{html.escape(labels[active])}</label>'
+        f'<input type="range" id="{key}" min="0" max="{len(steps) - 1}" value="{active}" '
+        f'aria-valuetext="{html.escape(labels[active])}" data-labels="{options}" autocomplete="off" disabled></div>'
+    )
+
+
+def _menu_html(menu: dict[str, Any], key: str) -> str:
+    active = menu.get("active", 0)
+    name = html.escape(menu.get("name", "Show"))
+    options = "".join(
+        f'<option value="{n}"{" selected" if n == active else ""}>'
+        f"{html.escape(button['label'])}</option>"
+        for n, button in enumerate(menu["buttons"])
+    )
+    return (
+        f'<div class="plotly-control"><label for="{key}">{name}</label>'
+        f'<select id="{key}" autocomplete="off" disabled>{options}</select></div>'
+    )
