@@ -1,0 +1,69 @@
+# The LLM Workbook. `make` alone lists what there is to make.
+PYTHON ?= python3
+BIN := .venv/bin
+# Pages are executed without progress bars: the stored outputs hold no trace of them.
+export TQDM_DISABLE := 1
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help book serve notebooks lab test nbval nbval-settings lint format bench lock clean clean-environment environment browser
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+environment:
+	@$(PYTHON) tools/environment.py
+
+browser:
+	@$(PYTHON) tools/environment.py --browser
+
+book: environment  ## execute the pages and build the site into _build/html
+	jupyter-book build book --config $(CURDIR)/_config.yml --toc $(CURDIR)/_toc.yml \
+		--path-output $(CURDIR) -W --keep-going
+
+serve: environment  ## show the site at http://localhost:8000 and rebuild it as you save
+	python tools/serve.py
+
+notebooks: environment  ## generate and execute notebooks/ for the pages that changed (ALL=1: for all)
+	python tools/notebooks.py $(if $(ALL),--all)
+
+lab: environment  ## open JupyterLab on the notebooks
+	jupyter lab notebooks
+
+test: browser book lint  ## everything that CI runs
+	python -m pytest tests
+	$(MAKE) nbval-settings
+
+nbval: environment  ## execute the notebooks again and compare the outputs
+	python -m pytest -p nbval_tolerance --nbval notebooks -n 2 --dist loadscope
+
+nbval-settings: environment  ## the same on other instruction sets and numbers of threads
+	python tools/nbval_settings.py
+
+lint: environment  ## style, types, spelling, schemas
+	ruff check .
+	ruff format --check .
+	mypy
+	codespell
+	check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
+
+format: environment  ## put the code in the project's format
+	ruff check --fix .
+	ruff format .
+
+bench: environment  ## time and memory, side by side
+	python benchmarks/package.py
+
+lock: environment  ## resolve the pins anew from pyproject.toml
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header --no-annotate \
+		--constraint constraints.txt --upgrade --quiet --output-file requirements-dev.txt
+	uv pip compile pyproject.toml --extra lab --universal --python-version 3.11 --no-header --no-annotate \
+		--constraint requirements-dev.txt --quiet --output-file requirements.txt
+	npm update --no-audit --no-fund
+
+clean:  ## remove what was built
+	rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+clean-environment: clean  ## remove the environment as well
+	rm -rf .venv node_modules
