@@ -161,7 +161,7 @@ MISTAKES = [
     ("norm of the difference", answer(violation=OFF.norm())),
     ("mean squared", answer(violation=OFF.square().mean())),
     ("by sign", answer(violation=OFF.max())),
-    ("not a mistake known", answer(violation=123)),
+    ("not a mistake known", answer(violation=7.7)),
 ]
 
 
@@ -184,6 +184,7 @@ def test_the_mistakes_are_tested_on_an_example_that_tells_them_apart():
 def test_an_untouched_answer_is_not_attempted(nothing):
     assert run(**dict.fromkeys(answer(), nothing)).status == "not attempted"
     assert run().status == "not attempted"
+    assert run(x=X).status == "not attempted"
 
 
 @pytest.mark.parametrize("value", ["x", object(), {}, [[1], [2, 3]], 7, float("nan"), [[1j]], []])
@@ -207,5 +208,5 @@ def test_no_message_shows_the_right_entries(name, wrong):
 
 def test_the_violation_is_not_given_away():
     right = float(answer()["violation"])
-    messages = run(**answer(violation=123)).messages
+    messages = run(**answer(violation=7.7)).messages
     assert f"{right:.2f}" not in messages
