@@ -280,14 +280,14 @@ def compare_json(stored: Any, new: Any, tolerance: Tolerance, where: str) -> Ite
 
 def compare_values(stored: float, new: float, tolerance: Tolerance) -> str | None:
     """Say by how much two numbers of a JSON value are apart, or None: integers exactly."""
-    if stored == new or (math.isnan(stored) and math.isnan(new)):
-        return None
-    if not (math.isfinite(stored) and math.isfinite(new)):
-        return "the values differ"
-    if tolerance.timing:
+    if stored == new:
         return None
     if isinstance(stored, int) and isinstance(new, int):
-        return "the integers differ"
+        return None if tolerance.timing else "the integers differ"
+    if not (math.isfinite(stored) and math.isfinite(new)):
+        return None if math.isnan(stored) and math.isnan(new) else "the values differ"
+    if tolerance.timing:
+        return None
     off = abs(stored - new)
     allowed = tolerance.rtol * max(abs(stored), abs(new)) + tolerance.atol
     return None if off <= allowed else f"off by {off:.3g}, allowed {allowed:.3g} ({tolerance})"
