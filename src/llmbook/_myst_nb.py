@@ -20,7 +20,9 @@ PX_PER_PT = 96 / 72
 class FigureRenderer:
     """Render what :func:`llmbook.figures.show` publishes (MyST-NB's mime renderer protocol)."""
 
-    mime_priority_overrides: ClassVar[list[tuple[str, str, int | None]]] = [("html", PLOTLY_MIME, 1)]
+    mime_priority_overrides: ClassVar[list[tuple[str, str, int | None]]] = [
+        ("html", PLOTLY_MIME, 1)
+    ]
 
     @staticmethod
     def handle_mime(renderer: Any, data: Any, inline: bool) -> list[Any] | None:
@@ -75,13 +77,19 @@ def plotly_html(figure: dict[str, Any], key: str) -> str:
     """Return the place where figures.js draws a Plotly figure, at its final size.
 
     Sliders and menus become the browser's own controls, which work by keyboard, by touch and with a
-    screen reader. Until the figure is drawn, and where no script runs, its text stands in its place.
+    screen reader. Until the figure is drawn, and where no script runs, its text stands there.
     """
     layout = figure["layout"]
     alt = html.escape(layout["meta"]["alt"])
     controls = "".join(
-        [_menu_html(menu, f"{key}-menu-{n}") for n, menu in enumerate(layout.get("updatemenus", []))]
-        + [_slider_html(bar, f"{key}-slider-{n}") for n, bar in enumerate(layout.get("sliders", []))]
+        [
+            _menu_html(menu, f"{key}-menu-{n}")
+            for n, menu in enumerate(layout.get("updatemenus", []))
+        ]
+        + [
+            _slider_html(bar, f"{key}-slider-{n}")
+            for n, bar in enumerate(layout.get("sliders", []))
+        ]
     )
     # "<" cannot end the script element early when it is written as an escape.
     data = json.dumps(figure, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
@@ -89,7 +97,7 @@ def plotly_html(figure: dict[str, Any], key: str) -> str:
         f'<figure class="plotly-figure" data-ink="{INK}" data-paper="{PAPER}">'
         f'<div class="plotly-plot" role="img" aria-label="{alt}" '
         f'style="height: {layout.get("height", TEMPLATE.layout.height)}px"><p>{alt}</p></div>'
-        f"{controls}"
+        f"{''.join(menus + sliders)}"
         f'<script type="application/json">{data}</script>'
         "</figure>"
     )
@@ -104,7 +112,8 @@ def _slider_html(slider: dict[str, Any], key: str) -> str:
     return (
         f'<div class="plotly-control"><label for="{key}">{html.escape(labels[active])}</label>'
         f'<input type="range" id="{key}" min="0" max="{len(steps) - 1}" value="{active}" '
-        f'aria-valuetext="{html.escape(labels[active])}" data-labels="{options}" autocomplete="off" disabled></div>'
+        f'aria-valuetext="{html.escape(labels[active])}" data-labels="{options}" '
+        'autocomplete="off" disabled></div>'
     )
 
 

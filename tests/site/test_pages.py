@@ -1,0 +1,216 @@
+"""Every page of the built site in a real browser: private, quiet, accessible, fit for a phone.
+
+A page is loaded once; the tests ask what was seen.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from conftest import ROOT, SITE, pages
+
+AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
+PHONE = {"width": 360, "height": 740}
+DESKTOP = {"width": 1280, "height": 900}
+
+# All that a reader can open is open, and what comes with scrolling has come.
+OPEN_EVERYTHING = """
+async () => {
+  for (const details of document.querySelectorAll("details")) details.open = true;
+  for (const figure of document.querySelectorAll(".plotly-figure")) {
+    figure.scrollIntoView();
+    await new Promise(requestAnimationFrame);
+  }
+  scrollTo(0, 0);
+}
+"""
+DRAWN = """
+() => [...document.querySelectorAll(".plotly-figure")].every(
+  (figure) => figure.querySelector("svg.main-svg") &&
+    !figure.querySelector(".plotly-control :disabled"))
+"""
+AXE_RUN = """
+async () => {
+  const { violations } = await axe.run(document, { resultTypes: ["violations"] });
+  return violations
+    .filter(({ impact }) => impact === "serious" || impact === "critical")
+    .flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.html.slice(0, 200)}`
+      + ` (${node.failureSummary.split("\\n").slice(1).join(" ").trim().slice(0, 200)})`));
+}
+"""
+# The new colors are there two frames later.
+SET_THEME = """
+async (theme) => {
+  document.documentElement.dataset.theme = theme;
+  for (let frame = 0; frame < 3; frame++) await new Promise(requestAnimationFrame);
+}
+"""
+FIGURES_WITHOUT_NAME = """
+() => [...document.querySelectorAll(".bd-article img, .bd-article figure svg")]
+  .filter((e) => !e.closest("[aria-label]:not(article), [alt]:not([alt=''])"))
+  .map((e) => e.outerHTML.slice(0, 200))
+"""
+# What sticks out to the right, leaving aside what scrolls by itself.
+TOO_WIDE = """
+() => document.documentElement.scrollWidth <= innerWidth ? [] :
+  [...document.querySelectorAll("body *")]
+    .filter((e) => e.getBoundingClientRect().right > innerWidth + 1 && e.checkVisibility())
+    .filter((e) => {
+      for (let p = e.parentElement; p; p = p.parentElement)
+        if (getComputedStyle(p).overflowX !== "visible") return false;
+      return true;
+    })
+    .map((e) => e.outerHTML.slice(0, 160)).concat("the page scrolls sideways")
+"""
+
+
+@dataclass
+class Seen:
+    """What was seen of one page."""
+
+    path: str
+    requests: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    console: list[str] = field(default_factory=list)
+    faults: dict[str, list[str]] = field(default_factory=dict)
+    unnamed: list[str] = field(default_factory=list)
+    too_wide: list[str] = field(default_factory=list)
+    drawn: bool = False
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    if not AXE.is_file():
+        pytest.fail("axe-core is missing from node_modules: run `npm ci` (make book does)")
+    return AXE.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def context(browser: Any) -> Iterator[Any]:
+    context = browser.new_context(viewport=DESKTOP, reduced_motion="reduce", color_scheme="light")
+    yield context
+    context.close()
+
+
+@pytest.fixture(scope="module", params=pages())
+def seen(request: pytest.FixtureRequest, site: str, context: Any, axe: str) -> Seen:
+    """Load a page, open everything on it, and look at it in light, dark and at phone width."""
+    seen = Seen(request.param)
+    page = context.new_page()
+    page.on("request", lambda r: seen.requests.append(r.url))
+    page.on("requestfailed", lambda r: seen.failed.append(f"{r.url}: {r.failure}"))
+    page.on(
+        "response", lambda r: seen.failed.append(f"{r.url}: {r.status}") if r.status > 399 else None
+    )
+    page.on(  # the theme logs what it does; that is no warning
+        "console",
+        lambda m: None if m.type == "log" else seen.console.append(f"{m.type}: {m.text}"),
+    )
+    page.on("pageerror", lambda e: seen.console.append(str(e)))
+
+    page.goto(site + seen.path, wait_until="load")
+    page.evaluate(OPEN_EVERYTHING)
+    try:
+        page.wait_for_function(DRAWN, timeout=20_000)
+        seen.drawn = True
+    except Exception as error:
+        seen.console.append(f"a Plotly figure was not drawn: {error}")
+    page.evaluate(axe)
+    for theme in ("light", "dark"):
+        page.evaluate(SET_THEME, theme)
+        seen.faults[theme] = page.evaluate(AXE_RUN)
+    seen.unnamed = page.evaluate(FIGURES_WITHOUT_NAME)
+    page.set_viewport_size(PHONE)
+    page.wait_for_timeout(100)  # figures follow the width after a frame or two
+    seen.too_wide = page.evaluate(TOO_WIDE)
+    page.close()
+    return seen
+
+
+def test_no_request_leaves_the_site(seen: Seen, site: str) -> None:
+    foreign = [url for url in seen.requests if not url.startswith((site, "data:", "blob:"))]
+    assert not foreign
+
+
+def test_no_request_fails(seen: Seen) -> None:
+    assert seen.requests
+    assert not seen.failed
+
+
+def test_nothing_on_the_console(seen: Seen) -> None:
+    assert not seen.console
+
+
+def test_no_accessibility_fault_in_light(seen: Seen) -> None:
+    assert not seen.faults["light"]
+
+
+def test_no_accessibility_fault_in_dark(seen: Seen) -> None:
+    assert not seen.faults["dark"]
+
+
+def test_figures_have_names(seen: Seen) -> None:
+    assert not seen.unnamed
+
+
+def test_plotly_figures_are_drawn(seen: Seen) -> None:
+    assert seen.drawn
+
+
+def test_no_sideways_scrolling_on_a_phone(seen: Seen) -> None:
+    assert not seen.too_wide
+
+
+def _first_page_with(element: str) -> str:
+    for path in pages():
+        if element in (SITE / path).read_text(encoding="utf-8"):
+            return path
+    raise AssertionError(f"no page has {element}")
+
+
+@pytest.fixture
+def page(context: Any) -> Iterator[Any]:
+    page = context.new_page()
+    yield page
+    page.close()
+
+
+@pytest.mark.parametrize(
+    ("figure", "part", "color"),
+    [("matplotlib", "svg", "color"), ("plotly", ".xtick text, .gtitle, .legendtext", "fill")],
+)
+def test_theme_button_recolors_figures(
+    site: str, page: Any, figure: str, part: str, color: str
+) -> None:
+    page.goto(site + _first_page_with(f'class="{figure}-figure"'))
+    page.evaluate(OPEN_EVERYTHING)
+    drawn = page.locator(f".{figure}-figure").first.locator(part).first
+    drawn.wait_for(state="attached")
+    seen = {}
+    for _ in range(3):  # the button goes through light, dark and the system's choice
+        page.locator(".theme-switch-button").first.click()
+        theme, text = page.evaluate(
+            "[document.documentElement.dataset.theme, getComputedStyle(document.body).color]"
+        )
+        page.wait_for_function(
+            "([element, property, color]) => getComputedStyle(element)[property] === color",
+            arg=[drawn.element_handle(), color, text],
+            timeout=10_000,
+        )
+        seen[theme] = text
+    assert seen.keys() == {"light", "dark"}
+    assert seen["light"] != seen["dark"]
+
+
+def test_plotly_is_loaded_only_when_a_figure_comes_near(site: str, page: Any) -> None:
+    path = _first_page_with('class="plotly-figure"')
+    requests: list[str] = []
+    page.on("request", lambda r: requests.append(r.url))
+    page.goto(site + path)
+    page.wait_for_timeout(300)
+    assert not [url for url in requests if "plotly" in url]
+    page.evaluate(OPEN_EVERYTHING)
+    page.wait_for_function(DRAWN)
+    assert len([url for url in requests if re.search(r"plotly[^/]*\.js", url)]) == 1
