@@ -29,7 +29,7 @@ class FigureRenderer:
         """Return the figure as raw HTML, or None for what is not ours."""
         if inline or data.mime_type not in (SVG_MIME, PLOTLY_MIME):
             return None
-        from docutils import nodes
+        from docutils import nodes  # type: ignore[import-untyped]
 
         key = f"figure-{data.cell_index}-{data.output_index}"
         if data.mime_type == PLOTLY_MIME:
@@ -81,16 +81,10 @@ def plotly_html(figure: dict[str, Any], key: str) -> str:
     """
     layout = figure["layout"]
     alt = html.escape(layout["meta"]["alt"])
-    controls = "".join(
-        [
-            _menu_html(menu, f"{key}-menu-{n}")
-            for n, menu in enumerate(layout.get("updatemenus", []))
-        ]
-        + [
-            _slider_html(bar, f"{key}-slider-{n}")
-            for n, bar in enumerate(layout.get("sliders", []))
-        ]
-    )
+    menus = [_menu_html(m, f"{key}-menu-{n}") for n, m in enumerate(layout.get("updatemenus", []))]
+    sliders = [
+        _slider_html(s, f"{key}-slider-{n}") for n, s in enumerate(layout.get("sliders", []))
+    ]
     # "<" cannot end the script element early when it is written as an escape.
     data = json.dumps(figure, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
     return (
