@@ -1,0 +1,424 @@
+"""The book's build, on small books in temporary directories: what is rebuilt when, what fails."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import outputs
+
+ROOT = Path(__file__).parents[1]
+TEMPLATE = ROOT / "tests/template"
+
+FRONT_MATTER = """\
+---
+jupytext:
+  text_representation: {extension: .md, format_name: myst, format_version: 0.13}
+kernelspec: {display_name: Python 3, language: python, name: python3}
+---
+"""
+
+EXERCISE = """
+## TITLE
+
+```{exercise-start}
+:label: LABEL
+```
+Statement.
+```{exercise-end}
+```
+
+:::{dropdown} Hint 1
+A hint.
+:::
+
+```{code-cell} ipython3
+:tags: [your-turn]
+
+answer = None
+```
+
+```{code-cell} ipython3
+check.NAME(answer)
+```
+
+```{solution-start} LABEL
+:label: LABEL-solution
+```
+```{code-cell} ipython3
+check.NAME(1)
+```
+```{solution-end}
+```
+"""
+
+# In place of the modules that load PyTorch, Matplotlib and Plotly, which would take most of the
+# time of these tests.
+LIGHT = {
+    "checks/engine": "class CheckFailedError(Exception): ...\nclass Result: ...\nstrict = None\n",
+    "_myst_nb": "class FigureRenderer:\n    mime_priority_overrides = []\n"
+    "    handle_mime = staticmethod(lambda *arguments: None)\n",
+}
+
+
+class Book:
+    """A book in ``root``, with the real extensions and settings and a package of its own."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.log = ""
+        shutil.copytree(ROOT / "book/_ext", root / "book/_ext")
+        shutil.copytree(ROOT / "src/llmbook", root / "src/llmbook")
+        shutil.rmtree(root / "src/llmbook/checks")
+        # Of the settings, all but what is slow and not under test: mathematics, site, bibliography.
+        real = yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))
+        keep = "only_build_toc_files", "exclude_patterns", "execute", "parse"
+        config = {name: real[name] for name in keep}
+        settings = real["sphinx"]["config"]
+        extensions = str(root / "book/_ext")
+        config["sphinx"] = {
+            "extra_extensions": ["sphinx_exercise"],
+            "local_extensions": {"exercises": extensions, "outputs": extensions},
+            "config": {name: settings[name] for name in settings if name.startswith("nb_")},
+        }
+        self.write("_config.yml", yaml.safe_dump(config))
+        self.write("requirements-dev.txt", "pinned==1.0\n")
+
+    def write(self, path: str, text: str) -> None:
+        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / path).write_text(text, encoding="utf-8")
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        text = (self.root / path).read_text("utf-8")
+        assert old in text
+        self.write(path, text.replace(old, new))
+
+    def build(self) -> bool:
+        """Build as ``make book`` does; say whether it succeeded."""
+        root = self.root
+        command = [Path(sys.executable).with_name("jupyter-book"), "build", "book"]
+        command += ["--config", root / "_config.yml", "--toc", root / "_toc.yml"]
+        command += ["--path-output", root, "-W", "--keep-going"]
+        done = subprocess.run(
+            command,
+            cwd=root,
+            env=os.environ | {"PYTHONPATH": str(root / "src"), "TQDM_DISABLE": "1"},
+            capture_output=True,
+            text=True,
+        )
+        # Without the colors, which part words from numbers.
+        self.log = re.sub(r"\x1b\[[\d;]*m", "", done.stdout + done.stderr)
+        return done.returncode == 0
+
+    def page(self, docname: str) -> str:
+        return (self.root / f"_build/html/{docname}.html").read_text("utf-8")
+
+    def executed(self) -> list[str]:
+        """Return the pages executed since the last call: each writes its name when it runs."""
+        path = self.root / "book/part/executed.txt"
+        names = sorted(path.read_text().split()) if path.exists() else []
+        path.unlink(missing_ok=True)
+        return names
+
+
+def exercise(label: str, title: str) -> str:
+    name = label.replace("-", "_")
+    return EXERCISE.replace("LABEL", label).replace("TITLE", title).replace("NAME", name)
+
+
+def entry(page: str, number: int, **fields: object) -> dict[str, object]:
+    defaults = {"kind": "theory", "stars": 1, "minutes": 5, "needs": []}
+    return {"source": f"1.{number}", "page": page, **defaults, **fields}
+
+
+def two_pages(root: Path) -> Book:
+    """Return a book whose page alpha prints an area of llmbook.shapes, and beta only a check."""
+    book = Book(root)
+    book.write("src/llmbook/checks/__init__.py", "")
+    for name, text in LIGHT.items():
+        book.write(f"src/llmbook/{name}.py", text)
+    book.write("src/llmbook/checks/part/__init__.py", "")
+    for name in "first_task", "second_task":
+        book.write(
+            f"src/llmbook/checks/part/{name}.py", f"def {name}(answer):\n    return 'verdict 1'\n"
+        )
+    book.write("src/llmbook/units.py", "SIDE = 3\n")
+    book.write("src/llmbook/shapes.py", "from llmbook import units\n\nAREA = units.SIDE**2\n")
+    entries = {
+        "first-task": entry("part/alpha", 1),
+        "second-task": entry("part/beta", 2, needs=["first-task"]),
+    }
+    book.write("book/exercises.yml", yaml.safe_dump(entries))
+    book.write("book/index.md", "# Book\n")
+    for order in "by-part", "by-source", "by-kind":
+        shutil.copy(ROOT / f"book/exercises/{order}.md", root / "book")
+    shutil.copy(ROOT / "book/errata.md", root / "book")
+    for name, body in {
+        "alpha": "from llmbook.shapes import AREA\nprint('area', AREA)",
+        "beta": "print('beta as it was')",
+    }.items():
+        book.write(
+            f"book/part/{name}.md",
+            f"{FRONT_MATTER}\n# Page {name}\n\n```{{code-cell}} ipython3\n"
+            f"from llmbook import check\nopen('executed.txt', 'a').write('{name} ')\n{body}\n```\n",
+        )
+    with (root / "book/part/alpha.md").open("a") as page:
+        page.write(exercise("first-task", "The first $x^2$ task"))
+        page.write("\n```{erratum} 1.1\nThe source says 7 in {ref}`second-task`.\n```\n")
+    with (root / "book/part/beta.md").open("a") as page:
+        page.write(exercise("second-task", "Second task"))
+    book.write(
+        "_toc.yml",
+        "format: jb-book\nroot: index\nparts:\n"
+        "- caption: Part one\n  chapters: [{file: part/alpha}, {file: part/beta}]\n"
+        "- caption: Back matter\n  chapters: [{file: by-part}, {file: by-source}, {file: by-kind}, "
+        "{file: errata}]\n",
+    )
+    return book
+
+
+def test_what_is_rebuilt_when(tmp_path):
+    book = two_pages(tmp_path)
+    assert book.build(), book.log
+    assert book.executed() == ["alpha", "beta"]
+    alpha = book.page("part/alpha")
+
+    # The anatomy of an exercise.
+    assert 'aria-label="difficulty 1 of 4"' in alpha
+    assert re.search(r'<section id="first-task">.*?<h2>The first', alpha, re.DOTALL)
+    solution = re.search(r"<details[^>]*>(?=\s*<summary[^>]*>\s*<span[^>]*>Solution)", alpha)
+    assert solution
+    assert 'id="first-task-solution"' in solution[0]
+    assert " open" not in solution[0]
+    assert 'Theory</span> · <span aria-label="difficulty 1 of 4"' in alpha
+    assert re.search(
+        r'do first: <a[^>]*href="alpha.html#first-task"><span[^>]*>The first <span class="math',
+        book.page("part/beta"),
+    )
+    errata = book.page("errata")
+    assert re.search(r'href="part/alpha.html#erratum-1-1"><span>Erratum 1.1<', errata)
+    assert re.search(r'says 7 in <a[^>]*href="part/beta.html#second-task">', errata)
+    for order in "by-part", "by-source", "by-kind":
+        index = book.page(order)
+        assert re.search(r'<th scope="row"><p><a[^>]*href="part/beta.html#second-task">', index)
+        assert '<th scope="col"><p>Difficulty</p></th>' in index
+
+    # Nothing changed: nothing is executed, not even read.
+    assert book.build(), book.log
+    assert "no targets are out of date" in book.log
+    assert book.executed() == []
+
+    # A module that alpha reaches over another.
+    book.edit("src/llmbook/units.py", "3", "4")
+    assert book.build(), book.log
+    assert book.executed() == ["alpha"]
+    assert "area 16" in book.page("part/alpha")
+
+    # The check of beta; and alpha's edit taken back finds the old outputs.
+    book.edit("src/llmbook/checks/part/second_task.py", "verdict 1", "verdict 2")
+    book.edit("src/llmbook/units.py", "4", "3")
+    assert book.build(), book.log
+    assert book.executed() == ["beta"]
+    assert "verdict 2" in book.page("part/beta")
+    assert "area 9" in book.page("part/alpha")
+
+    # The catalogue and a title: the page, links to it, indexes and errata, all without executing.
+    book.edit("book/exercises.yml", "stars: 1", "stars: 2")
+    book.edit("book/part/beta.md", "Second task", "Second task, renamed")
+    assert book.build(), book.log
+    assert book.executed() == []
+    assert "difficulty 2 of 4" in book.page("part/alpha")
+    for docname in "by-part", "by-source", "by-kind":
+        assert "difficulty 2 of 4" in book.page(docname)
+        assert "Second task, renamed" in book.page(docname)
+    assert "Second task, renamed" in book.page("errata")
+
+    # An extension and a style sheet: all pages anew, again without executing.
+    book.edit("book/_ext/exercises.py", "do first: ", "after: ")
+    book.write("book/_static/new.css", "p { color: black; }")
+    assert book.build(), book.log
+    assert book.executed() == []
+    assert "after: <a" in book.page("part/beta")
+    assert "new.css" in book.page("errata")
+
+    # The pins.
+    book.write("requirements-dev.txt", "pinned==1.1\n")
+    assert book.build(), book.log
+    assert book.executed() == ["alpha", "beta"]
+
+    # A failing cell fails the build, and still fails it when nothing has changed since.
+    book.edit("book/part/beta.md", "print('beta as it was')", "1 / 0")
+    for _ in range(2):
+        assert not book.build()
+        assert "ZeroDivisionError" in book.log
+        assert book.executed() == ["beta"]
+    book.edit("book/part/beta.md", "1 / 0", "print('beta as it was')")
+    assert book.build(), book.log
+    assert book.executed() == []
+
+
+def test_incomplete_exercises_fail_the_build(tmp_path):
+    book = two_pages(tmp_path)
+    path = "book/part/alpha.md"
+    book.edit(path, "print('area', AREA)", "import sys; print('stray warning', file=sys.stderr)")
+    book.edit(path, ":tags: [your-turn]\n\n", "")
+    book.edit(path, ":::{dropdown} Hint 1", ":::{dropdown} Help")
+    book.edit(path, "check.first_task(answer)", "pass")
+    book.edit(path, "check.first_task(1)", "pass")
+    path = "book/part/beta.md"
+    task = exercise("second-task", "Second task")
+    unsolved = exercise("third-task", "Third task").partition("```{solution-start}")[0]
+    # Of a complete exercise, the hint after the cells that it should help with.
+    hint = ":::{dropdown} Hint 1\nA hint.\n:::\n"
+    late = exercise("fourth-task", "Fourth task").replace(hint, "")
+    late = late.replace("```{solution-start}", f"{hint}\n```{{solution-start}}")
+    deep = exercise("fifth-task", "Fifth task").replace("## Fifth", "### Fifth")
+    stranger = exercise("strange-task", "Not in the catalogue")
+    extra = "".join([unsolved, late, deep, stranger])
+    book.edit(path, task, f"{task}{extra}\n```{{erratum}} 1.1\nOn another page.\n```\n")
+    entries = {
+        "first-task": entry("part/alpha", 1),
+        "second-task": entry("part/alpha", 2),
+        "third-task": entry("part/beta", 3),
+        "fourth-task": entry("part/beta", 4),
+        "fifth-task": entry("part/beta", 5),
+        "missing-task": entry("part/beta", 6),
+        "stray-task": entry("part/gamma", 7),
+    }
+    book.write("book/exercises.yml", yaml.safe_dump(entries))
+    assert not book.build()
+    for message in [
+        "stderr was found in the cell outputs",
+        "exercise 'first-task' has no code cell tagged your-turn",
+        "exercise 'first-task' has 0 dropdowns titled Hint, expected 1 to 3",
+        "exercise 'first-task' has no cell before the solution that calls check.first_task(...)",
+        "exercise 'first-task' has no cell inside the solution that calls check.first_task(...)",
+        "exercise 'second-task' stands here, but exercises.yml says part/alpha",
+        "exercise 'second-task' of exercises.yml is not on its page",
+        "exercise 'third-task' has 0 solutions, expected one",
+        "exercise 'fourth-task' is out of order",
+        "exercise 'fifth-task' expected directly below a second-level heading of its own",
+        "exercise 'strange-task' has no entry in exercises.yml",
+        "exercise 'missing-task' of exercises.yml is not on its page",
+        "names the page 'part/gamma', which is not in _toc.yml",
+        "erratum '1.1': expected the source number of an exercise of this page",
+    ]:
+        assert message in book.log, f"no warning that says {message!r}:\n{book.log}"
+
+    # A catalogue that cannot be read stops the build at once and says why.
+    book.edit("book/exercises.yml", "stars: 1", "stars: 9")
+    assert not book.build()
+    assert "exercises.yml: fifth-task: stars is 9, expected 1 to 4" in book.log
+
+
+def test_template_builds(tmp_path):
+    book = Book(tmp_path)
+    shutil.copytree(ROOT / "src/llmbook/checks", tmp_path / "src/llmbook/checks")
+    shutil.copy(TEMPLATE / "exercises.yml", tmp_path / "book")
+    book.write("book/index.md", "# Book\n")
+    book.write("book/template/dot-product.md", (TEMPLATE / "page.md").read_text("utf-8"))
+    book.write("src/llmbook/checks/template/__init__.py", "")
+    book.write(
+        "src/llmbook/checks/template/dot_product.py",
+        (TEMPLATE / "dot_product.py").read_text("utf-8"),
+    )
+    book.write(
+        "_toc.yml", "format: jb-book\nroot: index\nchapters: [{file: template/dot-product}]\n"
+    )
+    assert book.build(), book.log
+    page = book.page("template/dot-product")
+    before, _, solution = page.partition('id="dot-product-solution"')
+    assert "dot_product: not attempted" in before
+    assert "dot_product: passed (2 of 2 tests)" in solution
+
+
+# -- What a page depends on, without a build ------------------------------------------------------
+
+
+@pytest.fixture
+def modules(tmp_path):
+    files = {
+        "__init__": "from importlib.metadata import version",
+        "alone": "import math",
+        "user": "from .alone import thing\nfrom . import figures",
+        "figures": "",
+        "lazy": "from importlib import import_module\nimport_module('x')",
+        "check": "from importlib import import_module\nfrom llmbook.checks.engine import Result",
+        "checks/__init__": "",
+        "checks/engine": "",
+        "checks/part/__init__": "",
+        "checks/part/one": "from ..engine import Session\nfrom llmbook.alone import thing",
+        "checks/part/two": "",
+        "py.typed": "",
+    }
+    for name, text in files.items():
+        path = tmp_path / (name if "." in name else f"{name}.py")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return outputs.Modules(tmp_path)
+
+
+CHECK = ["check", "checks/__init__", "checks/engine"]
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("import torch", None),
+        ("from llmbook import alone", ["alone"]),
+        ("from llmbook.alone import thing", ["alone"]),
+        ("import llmbook.alone as a", ["alone"]),
+        ("from llmbook.user import *", ["user", "alone", "figures"]),
+        ("def later():\n    from llmbook import alone", ["alone"]),
+        ("from llmbook import check", CHECK),
+        (
+            "from llmbook import check\ncheck.one(1)",
+            [*CHECK, "checks/part/__init__", "checks/part/one", "alone"],
+        ),
+        (
+            "from llmbook import check as c\nf = c.two",
+            [*CHECK, "checks/part/__init__", "checks/part/two"],
+        ),
+        ("from llmbook.check import two", [*CHECK, "checks/part/__init__", "checks/part/two"]),
+    ],
+)
+def test_modules_that_code_reaches(modules, code, expected):
+    files = {*(f"{name}.py" for name in expected), "__init__.py"} if expected else set()
+    reached = {path.relative_to(modules.root).as_posix() for path in modules.reached(code)}
+    assert reached == files | {"py.typed"}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import llmbook",
+        "import llmbook.alone",
+        "from llmbook import *",
+        "from llmbook import lazy",
+        "from llmbook import check\ngetattr(check, 'one')",
+        "from llmbook import check\nhelp(check)",
+        "import importlib\nimportlib.import_module('llmbook.alone')",
+        "__import__('llmbook')",
+        "%timeit 1",
+        "exec('import llmbook')",
+    ],
+)
+def test_code_that_hides_what_it_loads_depends_on_everything(modules, code):
+    assert modules.reached(code) == modules.everything | modules.data
+
+
+def test_digest_tells_contents_names_and_more_apart(tmp_path):
+    files = [tmp_path / "a", tmp_path / "b"]
+    for path in files:
+        path.write_text("same")
+    one = outputs.digest(files, tmp_path, "pins")
+    assert one == outputs.digest(reversed(files), tmp_path, "pins")
+    assert one != outputs.digest(files, tmp_path, "other pins")
+    assert one != outputs.digest(files[:1], tmp_path, "pins")
+    files[1].write_text("other")
+    assert one != outputs.digest(files, tmp_path, "pins")
