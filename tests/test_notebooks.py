@@ -559,7 +559,7 @@ def test_a_run_writes_once_checks_and_removes(
     assert notebooks.main([], book_root) == 1
     message = capsys.readouterr().err
     failing = 1 + page.read_text(encoding="utf-8").split("\n").index("```{code-cell}")
-    assert f"book/part/one.md:{failing}: cell 5 failed" in message
+    assert f"book/part/one.md:{failing}: cell 6 failed" in message
     assert "ZeroDivisionError" in message
     assert one.read_text(encoding="utf-8") == text
     assert sorted(p.name for p in one.parent.iterdir()) == ["one.ipynb", "two.ipynb"]

@@ -805,6 +805,7 @@ def generate(book: Book, page: str) -> tuple[NotebookNode, list[int]]:
     for cell, start in zip(parsed.cells, parsed.metadata["source_map"], strict=True):
         line = start + 1
         if cell.cell_type == "code":
+            line = start  # of the fence: jupytext counts from its first line within
             if closing:
                 add_markdown(AFTER_SOLUTION, line, {})
             add("code", cell.source, line, _code_metadata(cell.metadata, page, line))
