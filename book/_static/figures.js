@@ -59,8 +59,8 @@
       const apply = () => {
         if (control.dataset.labels) {
           const label = JSON.parse(control.dataset.labels)[control.value];
-          control.labels[0].textContent = label;
-          control.setAttribute("aria-valuetext", label);
+          control.labels[0].innerHTML = label;
+          control.setAttribute("aria-valuetext", control.labels[0].textContent);
         }
         return choose(Plotly, plot, choices[n][control.value]);
       };

@@ -101,12 +101,13 @@ def _slider_html(slider: dict[str, Any], key: str) -> str:
     steps = slider["steps"]
     active = slider.get("active", 0)
     current = slider.get("currentvalue", {})
-    labels = [f"{current.get('prefix', '')}{s['label']}{current.get('suffix', '')}" for s in steps]
-    options = html.escape(json.dumps(labels, ensure_ascii=False))
+    around = current.get("prefix", ""), current.get("suffix", "")
+    labels = [_rich_text(step["label"].join(around)) for step in steps]
+    spoken = html.escape(re.sub(r"<[^>]*>", "", labels[active]))
     return (
-        f'<div class="plotly-control"><label for="{key}">{html.escape(labels[active])}</label>'
+        f'<div class="plotly-control"><label for="{key}">{labels[active]}</label>'
         f'<input type="range" id="{key}" min="0" max="{len(steps) - 1}" value="{active}" '
-        f'aria-valuetext="{html.escape(labels[active])}" data-labels="{options}" '
+        f'aria-valuetext="{spoken}" data-labels="{html.escape(json.dumps(labels))}" '
         'autocomplete="off" disabled></div>'
     )
 
@@ -123,3 +124,8 @@ def _menu_html(menu: dict[str, Any], key: str) -> str:
         f'<div class="plotly-control"><label for="{key}">{name}</label>'
         f'<select id="{key}" autocomplete="off" disabled>{options}</select></div>'
     )
+
+
+def _rich_text(text: str) -> str:
+    """Escape all but the tags that Plotly knows in its texts."""
+    return re.sub(r"&lt;(/?(?:b|i|em|sub|sup))&gt;", r"<\1>", html.escape(text, quote=False))

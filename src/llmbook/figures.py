@@ -18,6 +18,7 @@ background", and the colors of `PALETTE`, which read on either, for data.
 import base64
 import io
 import json
+import re
 import sys
 from typing import Any
 
@@ -161,8 +162,8 @@ def show(fig: Figure | go.Figure, alt: str) -> None:
     Raises
     ------
     ValueError
-        If `alt` is empty, an axis has no label, `fig` is of another type, or a Plotly trace is of
-        a kind that the site cannot draw.
+        If `alt` is empty, an axis has no label, `fig` is of another type, or a Plotly figure has a
+        trace or a text that the site cannot draw.
     """
     if not isinstance(alt, str) or not alt.strip():
         raise ValueError(f"alt must say what the figure shows, got {alt!r}")
@@ -270,6 +271,12 @@ def _require_drawable(fig: go.Figure) -> None:
         raise ValueError(
             f"fig has traces of type {', '.join(unknown)}; the site's Plotly draws "
             f"{', '.join(sorted(PLOTLY_TRACES))}"
+        )
+    tex = re.search(r"\$[^$\"]*[\\\\_^{][^$\"]*\$", fig.to_json())
+    if tex:
+        raise ValueError(
+            f"fig has TeX in a text ({tex[0]}), which Plotly cannot draw without MathJax; "
+            "it reads HTML: d<sub>k</sub>"
         )
 
 
