@@ -717,7 +717,6 @@ def display(formula: str, one_line: bool = False, number: str = "") -> list[str]
     if whole := re.fullmatch(r"\\begin\{equation\*?\}(.*)\\end\{equation\*?\}", body, re.DOTALL):
         body = whole[1].strip()
     body = re.sub(r"\\(begin|end)\{(align|gather|alignat)\*?\}", r"\\\1{\2ed}", body)
-    body = re.sub(r"\\(begin|end)\{multline\*?\}", r"\\\1{gathered}", body)
     if re.search(r"\n\s*\n", body):  # one formula a paragraph
         body = r" \\ ".join(re.split(r"\n\s*\n", body))
     if "\\\\" in body and not body.startswith("\\begin{"):
