@@ -4,6 +4,7 @@ BIN := .venv/bin
 # Pages are executed without progress bars: the stored outputs hold no trace of them.
 export TQDM_DISABLE := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PYTHONPATH := $(CURDIR)/tools
 
 .DEFAULT_GOAL := help
 .PHONY: help book serve notebooks lab test nbval nbval-settings lint format bench lock clean clean-environment environment browser
