@@ -214,3 +214,30 @@ def test_plotly_is_loaded_only_when_a_figure_comes_near(site: str, page: Any) ->
     page.evaluate(OPEN_EVERYTHING)
     page.wait_for_function(DRAWN)
     assert len([url for url in requests if re.search(r"plotly[^/]*\.js", url)]) == 1
+
+
+def test_slider_works_by_keyboard_and_keeps_its_place_in_the_other_theme(
+    site: str, page: Any
+) -> None:
+    page.goto(site + _first_page_with('<input type="range"'))
+    page.evaluate(OPEN_EVERYTHING)
+    page.wait_for_function(DRAWN)
+    slider = page.locator('input[type="range"]').first
+    before = slider.get_attribute("aria-valuetext")
+    slider.focus()
+    page.keyboard.press("ArrowRight" if slider.input_value() == "0" else "ArrowLeft")
+    moved = slider.get_attribute("aria-valuetext")
+    assert moved != before
+    page.evaluate(SET_THEME, "dark")
+    assert slider.get_attribute("aria-valuetext") == moved
+
+
+def test_figures_are_told_in_words_without_scripts(site: str, browser: Any) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(site + _first_page_with('class="plotly-figure"'))
+    plots = page.locator(".plotly-plot")
+    assert plots.count()
+    for plot in plots.all():
+        assert plot.text_content() == plot.get_attribute("aria-label")
+    context.close()
