@@ -122,7 +122,7 @@ def by_kind(app: Sphinx, exercises: list[Exercise]) -> Iterator[Group]:
 
 # Each order: how it groups the exercises, and the columns that its tables show.
 ORDERS: dict[str, tuple[Callable[[Sphinx, list[Exercise]], Iterator[Group]], list[str]]] = {
-    "by-part": (by_part, ["Exercise", "Page", "Source", "Kind", "Difficulty", "Minutes"]),
+    "by-part": (by_part, ["Exercise", "Source", "Kind", "Difficulty", "Minutes", "Page"]),
     "by-source": (by_source, ["Source", "Exercise", "Kind", "Difficulty", "Minutes", "Page"]),
     "by-kind": (by_kind, ["Exercise", "Difficulty", "Source", "Minutes", "Page"]),
 }

@@ -1,5 +1,5 @@
-// Opens the hints and solutions that hold what the reader asked for: the target of a link, a search
-// hit, or everything when the page is printed.
+// Opens the hints and solutions that hold what the reader asked for: the target of a link, the hits
+// of a search, or everything when the page is printed.
 (() => {
   const open = (element) => {
     for (let box = element?.closest("details"); box; box = box.parentElement.closest("details")) {
@@ -28,9 +28,12 @@
   addEventListener("click", (event) => {
     if (event.target.closest?.("a[href^='#']")) setTimeout(openTarget);
   });
-  // "load" comes after the search script has marked its hits.
   addEventListener("load", () => {
     openTarget();
-    openHits();
+    // Sphinx leaves out marking the hits where its search is loaded, and the theme loads it on every
+    // page. On the search page itself there is nothing to mark.
+    if (typeof SphinxHighlight === "undefined" || document.getElementById("search-results")) return;
+    SphinxHighlight.highlightSearchWords();
+    setTimeout(openHits, 100); // it marks them 10 ms later
   });
 })();

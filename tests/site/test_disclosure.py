@@ -31,7 +31,7 @@ def test_link_from_elsewhere_opens(page: Any) -> None:
 def test_link_on_the_page_opens_each_time(page: Any) -> None:
     page.goto(PAGE)
     page.evaluate(
-        f"document.querySelector('h1').innerHTML += '<a id=there href=\"#{SOLUTION}\">there</a>'"
+        f"document.querySelector('article h1').innerHTML += '<a id=there href=\"#{SOLUTION}\">there</a>'"
     )
     for _ in range(2):
         page.click("#there")
