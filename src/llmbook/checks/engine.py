@@ -499,7 +499,7 @@ def to_tensor(value: Any, what: str = "your output") -> Tensor:
     if isinstance(value, Tensor):
         return value.detach()
     try:
-        array = np.asarray(value)
+        array = np.array(value, order="C")  # a flipped array has strides that PyTorch refuses
         # Exact numbers, such as Fractions and SymPy's, arrive as objects.
         return torch.as_tensor(array.astype(float) if array.dtype == object else array)
     except (TypeError, ValueError, RuntimeError):
