@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from llmbook.checks.engine import Mistake, Result, Session, expect_close
+from llmbook.checks.engine import Mistake, Result, Session, expect_close, to_tensor
 
 # Distributions on small integers, value -> probability: the score is then an integer, and its
 # distribution is found exactly by convolution, without any formula for its variance.
@@ -92,7 +92,11 @@ def attention_variance(
     shift = torch.tensor([1.0, -0.5, 2.0], dtype=torch.float64)
     corners = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0], dtype=torch.float64)] * 3)
     for name, q, k in (
-        ("uncorrelated, mean 0", corners * torch.tensor([1, 2, 0.5]), corners * torch.tensor([2, 3, 1])),
+        (
+            "uncorrelated, mean 0",
+            corners * torch.tensor([1, 2, 0.5]),
+            corners * torch.tensor([2, 3, 1]),
+        ),
         ("correlated, mean 0", _points(5, 3, 1), _points(6, 3, 2)),
         ("correlated, the keys with a mean", _points(5, 3, 3), _points(6, 3, 4) + shift),
         ("correlated, both with means", _points(7, 3, 5) + shift.flip(0), _points(5, 3, 6) + shift),
@@ -158,15 +162,10 @@ def _score_moments(d_k: int, q: Mapping[int, float], k: Mapping[int, float]) -> 
     return mean, float(total @ (values - mean) ** 2)
 
 
-def _scalar(got: Any) -> Any:
-    """One number in any wrapping (0-d or (1, 1) tensor, SymPy number, Fraction) as a number."""
-    if isinstance(got, Tensor | np.ndarray | list | tuple):
-        array = np.asarray(got.detach().cpu() if isinstance(got, Tensor) else got)
-        return array.reshape(()) if array.size == 1 else got
-    try:
-        return got if isinstance(got, complex | str) else float(got)
-    except (TypeError, ValueError):
-        return got
+def _scalar(got: Any) -> Tensor:
+    """Take one number in any wrapping, such as a tensor of shape (1, 1), as a 0-d tensor."""
+    tensor = to_tensor(got)
+    return tensor.reshape(()) if tensor.numel() == 1 else tensor
 
 
 ONE_SIDE = (
