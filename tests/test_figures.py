@@ -311,7 +311,7 @@ def test_svg_on_the_page_has_a_name_theme_colors_and_ids_of_its_own() -> None:
         [root] = tree.select("figure > svg")
         assert root["role"] == "img"
         assert root["aria-label"] == 'A "rising" line'
-        assert (root["width"], root["height"]) == ("576", "365")
+        assert (root["width"], root["height"]) == ("538", "336")
         own = {element["id"] for element in tree.select("[id]")}
         used = set(re.findall(r'(?:href="|url\()#([^")]+)', page))
         assert used

@@ -86,7 +86,8 @@ MATPLOTLIB_STYLE: Any = {
     "figure.constrained_layout.use": True,
     "figure.edgecolor": PAPER,
     "figure.facecolor": PAPER,
-    "figure.figsize": (6.0, 3.8),
+    # Small enough that its text can still be read when a phone shows it at 60 %.
+    "figure.figsize": (5.6, 3.5),
     "font.size": 11,
     "grid.alpha": 0.2,
     "grid.color": INK,
