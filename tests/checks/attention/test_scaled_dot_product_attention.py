@@ -26,12 +26,12 @@ def with_softmax(q, k, v, mask=None):
 
 
 def with_einsum_in_place(q, k, v, mask=None):
-    scores = torch.einsum("...nd,...md->...nm", q / math.sqrt(k.size(-1)), k)
+    scores = torch.einsum("...qd,...kd->...qk", q / math.sqrt(k.size(-1)), k)
     if mask is not None and mask.dtype is torch.bool:
         scores.masked_fill_(mask.logical_not(), torch.finfo(q.dtype).min)
     elif mask is not None:
         scores += mask
-    return torch.einsum("...nm,...md->...nd", F.softmax(scores, dim=-1), v)
+    return torch.einsum("...qk,...kd->...qd", F.softmax(scores, dim=-1), v)
 
 
 def with_exponentials(q, k, v, mask=None):
@@ -229,6 +229,8 @@ MISTAKES = [
     ("every nonzero entry blocks", attention(additive=lambda s, m: s.masked_fill(m != 0, -INF))),
     ("subtracted from the scores", attention(additive=lambda s, m: s - m)),
     ("multiplied with the scores", attention(additive=lambda s, m: s * m)),
+    ("There is no batch dimension", lambda q, k, v, mask=None: torch.bmm(q, k.mT) @ v),
+    ("There is no batch dimension", attention(key_t=lambda k: k.transpose(1, 2))),
     ("look at `mask.dtype`", attention(additive=lambda s, m: s.masked_fill(~m, -INF))),
     # a query without keys
     (
@@ -248,6 +250,14 @@ def test_mistakes_are_named(named, answer):
     result = check.scaled_dot_product_attention(answer)
     assert result.status == "failed"
     assert named in result.messages
+
+
+def test_an_inverted_mask_is_not_taken_for_nan_that_spreads():
+    """Inverted, a row with every key open becomes the one with every key blocked."""
+    answer = attention(boolean=lambda s, m: s.masked_fill(m, -INF))
+    messages = check.scaled_dot_product_attention(answer).messages.splitlines()
+    assert len(messages) == 5
+    assert all("the wrong way round" in message for message in messages)
 
 
 def test_the_unbroken_builder_passes():

@@ -81,17 +81,20 @@ def scaled_dot_product_attention(attention: Callable[..., Any]) -> Result:
             properties=_properties(inputs[2]),
         )
 
+    flat_hint = (
+        "There is no batch dimension here: count dimensions from the end (`-1`, `-2`), which works "
+        "with any number of them. The weights have one row for each query, one column for each key."
+    )
     right: list[str] = []
 
     @session.test("two queries, three keys")
     def _() -> None:
-        compare("The weights have one row for each query, one column for each key.", q, k, v)
+        compare(flat_hint, q, k, v)
         right.append("three keys")
 
     @session.test("as many keys as queries")
     def _() -> None:
-        hint = "Here q and k have the same shape, and v is narrower: d_v need not equal d_k."
-        compare(hint, torch.randn(4, 3), torch.randn(4, 3), torch.randn(4, 2))
+        compare(flat_hint, torch.randn(4, 3), torch.randn(4, 3), torch.randn(4, 2))
         right.append("as many keys as queries")
 
     if len(right) < 2:  # everything else would only repeat what is said above
@@ -120,6 +123,7 @@ def scaled_dot_product_attention(attention: Callable[..., Any]) -> Result:
     @session.test("boolean mask")
     def _() -> None:
         compare(boolean_hint, q, k, v, torch.tensor([[True, False, True], [True, True, False]]))
+        right.append("boolean mask")
 
     @session.test("boolean mask that hides the padding of a batch")
     def _() -> None:
@@ -187,7 +191,7 @@ def scaled_dot_product_attention(attention: Callable[..., Any]) -> Result:
         expected = _reference(q, k, v, mask)
         expect_shape(got, expected.shape)
         rest = [0, 2]
-        if got[rest].isnan().any():
+        if got[rest].isnan().any() and "boolean mask" in right:
             raise Failure(
                 "The second query may attend to no key, and its NaN spreads to the others."
             )
