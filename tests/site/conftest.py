@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from built import SITE
 
-ROOT = Path(__file__).resolve().parents[2]
-SITE = ROOT / "_build" / "html"
 # One page at a time on a machine without a screen, without Chromium's own talk to other hosts.
 CHROMIUM_FLAGS = [
     "--no-sandbox",
@@ -23,12 +22,6 @@ CHROMIUM_FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-
-
-def pages() -> list[str]:
-    """Return the site's pages, as paths below its root; the front page when nothing is built."""
-    found = [path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html")]
-    return sorted(p for p in found if not p.startswith("_static/")) or ["index.html"]
 
 
 class _Quiet(SimpleHTTPRequestHandler):

@@ -1,0 +1,12 @@
+"""Where the built site is, and which pages it has."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SITE = ROOT / "_build" / "html"
+
+
+def pages() -> list[str]:
+    """Return the site's pages, as paths below its root; the front page when nothing is built."""
+    found = [path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html")]
+    return sorted(p for p in found if not p.startswith("_static/")) or ["index.html"]
