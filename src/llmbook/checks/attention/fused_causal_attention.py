@@ -309,8 +309,9 @@ def _mistakes(x: Tensor, weights: Weights, n_heads: int) -> list[Mistake]:
         *(wrong(over_heads, split="time", merge=merge) for merge in ("none", "heads")),
         *(
             wrong(
-                "The split into heads mixes tokens: `view(B, h, T, d)` cuts the features of a token "
-                "in the wrong places. Split the last dimension first, then `transpose(1, 2)`.",
+                "The split into heads mixes tokens: `view(B, h, T, d)` cuts the features of a "
+                "token in the wrong places. Split the last dimension first, then "
+                "`transpose(1, 2)`.",
                 split="view",
                 merge=merge,
             )
