@@ -268,7 +268,7 @@ def _check_weights(weights: Tensor) -> None:
             lambda: softmax_of(lower, hidden_at=-1.0),
         ),
     ]
-    # Without its diagonal, the first row is empty, and what comes of it depends on the mask's values.
+    # Without its diagonal, the first row is empty; what comes of it depends on the mask's values.
     hidden_diagonal = softmax_of(strictly)[1:]
     for first in (full[0] * math.nan, full[0], full[0] * 0, torch.eye(LENGTH).double()[0]):
         variant = torch.cat([first[None], hidden_diagonal])
