@@ -298,6 +298,8 @@ def test_palette_has_no_color_twice_or_theme_color() -> None:
 def test_svg_on_the_page_has_a_name_theme_colors_and_ids_of_its_own() -> None:
     figure = line()
     figure.axes[0].fill_between([1, 2], [1, 2], hatch="/")  # patterns and clips refer to ids
+    for left in (0.1, 0.6):  # Matplotlib gives equal images the same id
+        figure.axes[0].inset_axes([left, 0.1, 0.3, 0.3]).imshow(np.eye(3))
     svg = figures.matplotlib_svg(figure)
     pages = [svg_html(svg, 'A "rising" line', key) for key in ("figure-1-0", "figure-2-0")]
     ids = []
@@ -312,7 +314,10 @@ def test_svg_on_the_page_has_a_name_theme_colors_and_ids_of_its_own() -> None:
         assert root["role"] == "img"
         assert root["aria-label"] == 'A "rising" line'
         assert (root["width"], root["height"]) == ("538", "336")
-        own = {element["id"] for element in tree.select("[id]")}
+        assert len(tree.select("image")) == 2
+        all_ids = [element["id"] for element in tree.select("[id]")]
+        own = set(all_ids)
+        assert len(own) == len(all_ids)
         used = set(re.findall(r'(?:href="|url\()#([^")]+)', page))
         assert used
         assert used <= own

@@ -58,7 +58,9 @@ def svg_html(svg: str, alt: str, key: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
     # Matplotlib's style sheet would style every SVG on the page; the same as inherited attributes.
     svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'(?<=\sid=")', f"{key}-", svg)
+    # Ids that nothing refers to go: Matplotlib gives two equal images the same one.
+    used = set(re.findall(r'(?:href="|url\()#([^")]+)', svg))
+    svg = re.sub(r'\sid="([^"]*)"', lambda m: f' id="{key}-{m[1]}"' if m[1] in used else "", svg)
     svg = re.sub(r'(?<=href="#)|(?<=url\(#)', f"{key}-", svg)
     svg = svg.replace(INK, CSS_INK).replace(PAPER, CSS_PAPER)
     view_box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)

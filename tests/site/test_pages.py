@@ -21,7 +21,8 @@ async () => {
   for (const details of document.querySelectorAll("details")) details.open = true;
   for (const figure of document.querySelectorAll(".plotly-figure")) {
     figure.scrollIntoView();
-    await new Promise(requestAnimationFrame);
+    // The browser tells who is near the screen at the end of a frame, after these callbacks.
+    for (let frame = 0; frame < 2; frame++) await new Promise(requestAnimationFrame);
   }
   scrollTo(0, 0);
 }
@@ -241,3 +242,19 @@ def test_figures_are_told_in_words_without_scripts(site: str, browser: Any) -> N
     for plot in plots.all():
         assert plot.text_content() == plot.get_attribute("aria-label")
     context.close()
+
+
+def test_wide_formula_is_reached_by_keyboard(site: str, page: Any) -> None:
+    page.set_viewport_size(PHONE)
+    page.goto(site + _first_page_with('class="katex-display"'))
+    page.evaluate(OPEN_EVERYTHING)
+    formula = page.locator(".katex-display").first
+    for width, reached in [("10000px", True), ("1px", False)]:
+        formula.evaluate(
+            "(e, width) => { e.firstElementChild.style.cssText ="
+            " `display: block; width: ${width}; overflow: hidden`;"
+            " e.style.padding = width === '1px' ? '1px' : '2px' }",
+            width,
+        )
+        page.wait_for_timeout(200)
+        assert formula.evaluate("e => e.tabIndex === 0") == reached
