@@ -95,6 +95,55 @@ def test_untouched_answer_is_a_state_of_its_own(answer):
     assert repr(result) == "○ double: not attempted"
 
 
+def placeholder(x):
+    """Double a matrix."""
+    print(x.shape)
+    ...  # your code
+
+
+def forgotten_return(x):
+    y = x[..., :] + x  # noqa: F841
+
+
+def printed_instead(x):
+    print(x + x)
+
+
+class ForgottenReturn(torch.nn.Module):
+    def forward(self, x):
+        y = 2 * x  # noqa: F841
+
+
+def test_code_around_a_placeholder_is_still_not_attempted():
+    assert check_double(placeholder).status == "not attempted"
+
+
+@pytest.mark.parametrize("answer", [forgotten_return, printed_instead, ForgottenReturn()])
+def test_a_forgotten_return_is_told(answer):
+    result = check_double(answer)
+    assert result.status == "failed"
+    assert "is a `return` missing?" in result.messages
+
+
+def test_a_forgotten_return_is_told_without_a_source():
+    space = {}
+    exec("def answer(x):\n    y = 2 * x\ndef empty(x):\n    pass", space)
+    assert "is a `return` missing?" in check_double(space["answer"]).messages
+    assert check_double(space["empty"]).status == "not attempted"
+
+
+def test_a_wrong_scalar_is_not_described_by_its_shape():
+    session = Session("scalar")
+
+    @session.test("scalar")
+    def _() -> None:
+        expect_close(2.0, torch.tensor(1.0))
+
+    message = session.result().messages
+    assert "The value is not right." in message
+    assert "shape" not in message
+
+
 def test_nested_lists_count_as_a_tensor():
     session = Session("weights")
 
@@ -142,8 +191,10 @@ def test_large_inputs_are_shown_by_shape():
         ("text", "this is a str ('text')"),
         (lambda x: "text", "should be a tensor; it is a str ('text')"),
         (lambda x: {"a": 1}, "should be a tensor; it is a dict"),
-        (lambda x: [[1], [2, 3]], "should be a tensor; it is a list"),
+        (lambda x: [[1], [2, 3]], "numbers in rows of equal length; it is a list"),
+        (lambda x: [["a", "b"]], "numbers in rows of equal length; it is a list"),
         (lambda x: object(), "should be a tensor"),
+        (lambda x: 2j * x, "holds complex numbers"),
         (lambda x: x / y, "NameError: name 'y' is not defined"),
         (lambda: 0, "TypeError"),
         (lambda x: sys.exit(3), "SystemExit: 3"),
@@ -315,7 +366,8 @@ def test_printing_is_caught_and_remarked(capsys):
     captured = capsys.readouterr()
     assert result.passed
     assert captured.out == captured.err == ""
-    assert "began with: `shape (2, 2)`" in " ".join(result.notes)
+    assert "printed while it was checked; it began with: `shape (2, 2)`" in result.notes[0]
+    assert "wrote an error or a warning" in result.notes[1]
 
 
 # --- numbers and choices ---
@@ -408,8 +460,10 @@ def test_choices(value, status, told):
 def test_a_truth_value_is_not_taken_for_a_number():
     session = Session("choice")
     session.choice("true", np.bool_(True), True, {False: "no"})
+    session.choice("tensor", torch.tensor(True), True, {False: "no"})
     session.choice("one", 1, True, {False: "no"})
-    assert [outcome.status for outcome in session.result().outcomes] == ["passed", "failed"]
+    statuses = [outcome.status for outcome in session.result().outcomes]
+    assert statuses == ["passed", "passed", "failed"]
 
 
 # --- strict mode, display ---

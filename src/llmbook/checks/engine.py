@@ -6,10 +6,13 @@ time, catches exceptions and printed output, and recognizes "not attempted"; a t
 :class:`Failure`, usually through :func:`expect_close`, which names the mistake when it knows it.
 """
 
+import ast
 import contextlib
 import copy
 import ctypes
+import dis
 import html
+import inspect
 import io
 import itertools
 import math
@@ -18,6 +21,7 @@ import random
 import re
 import signal
 import sys
+import textwrap
 import threading
 import time
 import traceback
@@ -274,6 +278,34 @@ def is_placeholder(value: object) -> bool:
     return value is None or value is ...
 
 
+def _is_untouched(function: Any) -> bool:
+    """Whether a function that returned None still is the placeholder of a your-turn cell.
+
+    It is if its body holds a ``...`` to be replaced, or does nothing at all. Without a source to
+    read, the compiled code tells the second.
+    """
+    if isinstance(function, torch.nn.Module):
+        function = type(function).forward
+    function = inspect.unwrap(function)
+    if getattr(function, "__name__", "") == "<lambda>":
+        return True  # which has no return to forget
+    try:
+        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+    except (OSError, TypeError, SyntaxError, ValueError):
+        code = getattr(function, "__code__", None)
+        return code is not None and not any(
+            step.opname.startswith(("CALL", "LOAD_FAST", "LOAD_GLOBAL", "STORE", "BINARY"))
+            for step in dis.get_instructions(code)
+        )
+    statements = [node for node in ast.walk(definition) if isinstance(node, ast.stmt)][1:]
+    values = [getattr(statement, "value", None) for statement in statements]
+    return any(isinstance(value, ast.Constant) and value.value is ... for value in values) or all(
+        isinstance(statement, ast.Pass | ast.Expr | ast.Return)
+        and (value is None or isinstance(value, ast.Constant))
+        for statement, value in zip(statements, values, strict=True)
+    )
+
+
 # --- A session -----------------------------------------------------------------------------------
 
 
@@ -350,12 +382,12 @@ class Session:
         if not callable(function):
             raise Failure(f"Pass a function or a module; this is {_kind(function)}.")
         given = (_copy(args), _copy(kwargs))
-        printed = io.StringIO()
+        printed, warned = io.StringIO(), io.StringIO()
         start = time.monotonic()
         try:
             with (
                 contextlib.redirect_stdout(printed),
-                contextlib.redirect_stderr(printed),
+                contextlib.redirect_stderr(warned),
                 time_limit(self._left),
             ):
                 got = function(*given[0], **given[1])
@@ -369,9 +401,12 @@ class Session:
             raise Failure(_describe_exception(error, function, args, kwargs)) from None
         finally:
             self._left -= time.monotonic() - start
-            if text := printed.getvalue().strip():
-                first = text.splitlines()[0][:100]
-                self.note(f"your code printed while it was checked; it began with: `{first}`")
+            for stream, what in ((printed, "printed"), (warned, "wrote an error or a warning")):
+                if text := stream.getvalue().strip():
+                    first = text.splitlines()[0][:100]
+                    self.note(f"your code {what} while it was checked; it began with: `{first}`")
+        if got is None and not _is_untouched(function):
+            raise Failure("Your function returned nothing: is a `return` missing?")
         if is_placeholder(got):
             raise _NotAttempted
         if not _same(given, (args, kwargs)):
@@ -451,7 +486,11 @@ class Session:
             def plain(option: Any) -> Any:
                 if isinstance(option, str):
                     return option.strip().lower()
-                return bool(option) if isinstance(option, np.bool_) else option
+                if isinstance(option, np.bool_) or (
+                    isinstance(option, Tensor) and option.dtype == torch.bool and option.ndim == 0
+                ):
+                    return bool(option)
+                return option
 
             reasons = {(type(plain(o)), plain(o)): why for o, why in wrong.items()}
             try:
@@ -503,6 +542,11 @@ def to_tensor(value: Any, what: str = "your output") -> Tensor:
         # Exact numbers, such as Fractions and SymPy's, arrive as objects.
         return torch.as_tensor(array.astype(float) if array.dtype == object else array)
     except (TypeError, ValueError, RuntimeError):
+        what = what[0].upper() + what[1:]
+        if isinstance(value, list | tuple):
+            raise Failure(
+                f"{what} should be numbers in rows of equal length; it is {_kind(value)}."
+            ) from None
         raise Failure(f"{what} should be a tensor; it is {_kind(value)}.") from None
 
 
@@ -555,6 +599,8 @@ def expect_close(
         if _close(tensor, wrong, rtol, atol):
             raise Failure(mistake.message)
     expect_shape(tensor, expected.shape, inputs)
+    if tensor.is_complex() and not expected.is_complex():
+        raise Failure("The output holds complex numbers; real ones are expected.")
     raise Failure(_describe_difference(tensor, expected, inputs, properties or {}, rtol, atol))
 
 
@@ -585,11 +631,13 @@ def _describe_difference(
     off = ~torch.isclose(
         got.double().cpu(), expected.double().cpu(), rtol=rtol, atol=atol, equal_nan=True
     )
-    where = "" if got.ndim == 0 else f", first at index {tuple(off.nonzero()[0].tolist())}"
-    lines.append(
-        f"The shape {tuple(got.shape)} is right, but {int(off.sum())} of {got.numel()} "
-        f"entries are not{where}.{_given(inputs)}"
-    )
+    if got.ndim == 0:
+        lines.append(f"The value is not right.{_given(inputs)}")
+    else:
+        lines.append(
+            f"The shape {tuple(got.shape)} is right, but {int(off.sum())} of {got.numel()} entries "
+            f"are not, first at index {tuple(off.nonzero()[0].tolist())}.{_given(inputs)}"
+        )
     lines.append(f"Your output: {show_value(got)}")
     return "\n".join(lines)
 

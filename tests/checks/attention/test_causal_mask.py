@@ -113,7 +113,7 @@ WRONG_MASKS = {
     "boolean, all": (torch.ones(5, 5).bool(), "Neither with True"),
     "4 x 4": (additive(~LOWER)[:4, :4], "shape is (4, 4)"),
     "text": ("causal", "should be a tensor"),
-    "ragged": ([[0], [0, 0]], "should be a tensor"),
+    "ragged": ([[0], [0, 0]], "rows of equal length"),
     "a number": (3, "shape is ()"),
     "an object": (object(), "should be a tensor"),
     "complex": (torch.zeros(5, 5, dtype=torch.complex64), "real numbers"),

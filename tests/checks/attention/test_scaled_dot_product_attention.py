@@ -271,10 +271,10 @@ def test_a_function_right_without_a_mask_has_the_rest_to_do():
             return with_softmax(q, k, v)
 
     result = check.scaled_dot_product_attention(learner)
-    assert result.status == "not attempted"
+    assert "is a `return` missing?" in result.messages
     statuses = {outcome.name: outcome.status for outcome in result.outcomes}
     assert statuses["a batch"] == "passed"
-    assert statuses["boolean mask"] == statuses["additive mask"] == "not attempted"
+    assert statuses["boolean mask"] == statuses["additive mask"] == "failed"
 
 
 # --- Logical lines --------------------------------------------------------------------------------
