@@ -175,7 +175,24 @@ def test_mistakes_are_named(named, name, value):
 def test_what_follows_from_a_wrong_step_is_said_to_follow(before, value, after, following):
     result = check.attention_by_hand(**{before: value, after: following})
     message = next(outcome.message for outcome in result.outcomes if outcome.name == after)
-    assert f"follows from your `{before}`" in message
+    assert f"follows from your `{before}`, and the mistake is there" in message
+
+
+@pytest.mark.parametrize(
+    ("before", "value", "after", "following"),
+    [
+        ("scaled", [[0.7, 0], [0, 0.7]], "exponentials", [[2.01, 1], [1, 2.01]]),
+        ("exponentials", [[2.02, 1], [1, 2.02]], "weights", [[0.66, 0.33], [0.33, 0.66]]),
+    ],
+)
+def test_rounding_that_adds_up_is_not_called_a_mistake_of_the_step_before(
+    before, value, after, following
+):
+    result = check.attention_by_hand(**{before: value, after: following})
+    outcomes = {outcome.name: outcome for outcome in result.outcomes}
+    assert outcomes[before].status == "passed"
+    assert "Keep more digits in between" in outcomes[after].message
+    assert "the mistake is there" not in result.messages
 
 
 # --- No answer, no sense, no leak -----------------------------------------------------------------

@@ -110,14 +110,19 @@ M = X[P]
 INVERSE = [1, 2, 0]
 MOVED, STRAIGHT = attend(M + E), attend(X + E)
 OFF = MOVED - STRAIGHT[P]
+INVERTED = (attend(X[INVERSE] + E) - STRAIGHT[INVERSE]).abs().max()
+COUNT = torch.arange(9.0).reshape(3, 3)
 S = X @ X.T
 MISTAKES = [
     # the example
     ("leaves every row where it is", answer(X, (0, 1, 2))),
     ("change places are equal, so that any", answer(torch.ones(3, 3))),
     ("change places are equal, so that any", answer(X[[0, 0, 1]], (1, 0, 2))),
-    ("nearly equal", answer(1 + 1e-4 * X)),
-    ("nearly equal", answer(1e-3 * X)),
+    ("nearly the same weights", answer(1 + 1e-4 * X)),
+    ("nearly the same weights", answer(1e-3 * X)),
+    ("nearly all weight", answer(COUNT)),
+    ("nearly all weight", answer(10 * COUNT)),
+    ("nearly all weight", answer(COUNT + 1, (1, 0, 2))),
     ("from 0", answer(permutation=[3, 1, 2])),
     ("once", answer(permutation=[0, 0, 1])),
     ("once", answer(permutation=[0, 1])),
@@ -155,6 +160,7 @@ MISTAKES = [
     ("moved with the rows", answer(violation=1.2e-7)),
     ("without reordering one", answer(violation=(MOVED - STRAIGHT).abs().max())),
     ("without positions", answer(violation=(MOVED - attend(X)[P]).abs().max())),
+    ("moved by the inverse permutation", answer(violation=INVERTED)),
     ("matched by the inverse", answer(violation=(MOVED - STRAIGHT[INVERSE]).abs().max())),
     ("mean absolute", answer(violation=OFF.abs().mean())),
     ("sum of the absolute", answer(violation=OFF.abs().sum())),
@@ -170,6 +176,35 @@ def test_mistakes_are_named(named, parts):
     result = run(**parts)
     assert result.status == "failed"
     assert named in result.messages
+
+
+@pytest.mark.parametrize("x", [0.3 * COUNT, COUNT - 4, COUNT * torch.eye(3), COUNT * (-1) ** COUNT])
+def test_what_is_advised_against_saturation_helps(x):
+    assert run(**answer(x)).passed
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        answer(permutation=[0, 0, 1]),
+        answer(permutation=[0, 1, 2]),
+        answer(permutation=None),
+        answer(x=torch.ones(3, 3)),
+        answer(COUNT),
+    ],
+)
+def test_an_example_of_no_use_is_said_once(parts):
+    result = run(**parts)
+    assert len(result.outcomes) == 1
+    assert len(result.notes) == 1
+    assert "the rest is tested once" in result.notes[0]
+
+
+def test_an_answer_for_the_inverse_permutation_is_named_in_both_places():
+    parts = answer() | {"permutation": INVERSE}
+    failed = [outcome for outcome in run(**parts).outcomes if outcome.status == "failed"]
+    assert [outcome.name for outcome in failed] == ["permuted_output", "violation"]
+    assert all("moved by the inverse permutation" in outcome.message for outcome in failed)
 
 
 def test_the_mistakes_are_tested_on_an_example_that_tells_them_apart():

@@ -190,7 +190,7 @@ MISTAKES = [
     ("computed in float32", lambda *a: in_float32(*a).to(a[0].dtype)),
     # boolean masks
     ("The mask has no effect", attention(boolean=lambda s, m: s)),
-    ("the wrong way round", attention(boolean=lambda s, m: s.masked_fill(m, -INF))),
+    ("is read inverted", attention(boolean=lambda s, m: s.masked_fill(m, -INF))),
     ("a nudge, not a wall", attention(boolean=lambda s, m: s + m)),
     ("set to 0", attention(boolean=lambda s, m: s.masked_fill(~m, 0))),
     ("set to 0", attention(boolean=lambda s, m: s.masked_fill(~m, 1e-9))),
@@ -257,7 +257,52 @@ def test_an_inverted_mask_is_not_taken_for_nan_that_spreads():
     answer = attention(boolean=lambda s, m: s.masked_fill(m, -INF))
     messages = check.scaled_dot_product_attention(answer).messages.splitlines()
     assert len(messages) == 5
-    assert all("the wrong way round" in message for message in messages)
+    assert all("is read inverted" in message for message in messages)
+
+
+class WithoutMask(nn.Module):
+    def forward(self, q, k, v):
+        return with_softmax(q, k, v)
+
+
+@pytest.mark.parametrize(
+    ("answer", "failed"),
+    [
+        (lambda q, k, v: with_softmax(q, k, v), 6),
+        (WithoutMask(), 6),
+        (lambda q, k, v, mask: with_softmax(q, k, v, mask), 2),
+    ],
+)
+def test_a_parameter_that_is_missing_is_blamed_on_the_signature(answer, failed):
+    """And on nothing else: not on how the mask is used, nor on the dimensions."""
+    messages = check.scaled_dot_product_attention(answer).messages
+    assert messages.count("It should take `(q, k, v, mask=None)`") == failed
+    assert "mask.dtype" not in messages
+    assert "dimension" not in messages
+
+
+@pytest.mark.filterwarnings("ignore:The use of `x.T`")
+def test_what_fails_on_every_batch_is_not_blamed_on_masks_or_strides():
+    messages = check.scaled_dot_product_attention(attention(key_t=lambda k: k.T)).messages
+    assert messages.count("Exchange only the last two") == 4
+    assert "`.view` may fail" not in messages
+    assert "never `if mask:`" not in messages
+
+
+def with_view(q, k, v, mask=None):
+    flat = [x.view(-1, *x.shape[-2:]) for x in (q, k, v)]
+    out = flat[0] @ flat[1].mT / q.shape[-1] ** 0.5
+    out = out.view(*q.shape[:-1], k.shape[-2])
+    if mask is not None:
+        out = out.masked_fill(~mask, -INF) if mask.dtype == torch.bool else out + mask
+    return out.softmax(-1) @ v
+
+
+def test_view_is_blamed_where_only_the_strides_are_special():
+    result = check.scaled_dot_product_attention(with_view)
+    (failed,) = [outcome for outcome in result.outcomes if outcome.status == "failed"]
+    assert failed.name == "inputs that are not contiguous"
+    assert "`.view` may fail" in failed.message
 
 
 def test_the_unbroken_builder_passes():

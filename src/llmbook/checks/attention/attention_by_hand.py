@@ -66,8 +66,9 @@ def attention_by_hand(
         "weights_b": weights_b,
         "output_b": output_b,
     }
+    right: set[str] = set()
     for name in answers:
-        _test(session, name, answers)
+        _test(session, name, answers, right)
 
     given = {name for name, answer in answers.items() if not is_placeholder(answer)}
     if given & {"weights", "output"} and not given & {"weights_b", "output_b"}:
@@ -78,8 +79,11 @@ def attention_by_hand(
     return session.result()
 
 
-def _test(session: Session, name: str, answers: dict[str, Any]) -> None:
-    """Test one step against attention as it is, and against attention with one mistake."""
+def _test(session: Session, name: str, answers: dict[str, Any], right: set[str]) -> None:
+    """Test one step against attention as it is, and against attention with one mistake.
+
+    ``right`` holds the names of the steps that have passed, and gains this one if it does.
+    """
     step = name.removesuffix("_b")
     q, k, v = (torch.tensor(matrix).double() for matrix in (A if step == name else B))
 
@@ -93,11 +97,12 @@ def _test(session: Session, name: str, answers: dict[str, Any]) -> None:
         expect_close(
             given,
             _steps(q, k, v)[step],
-            mistakes=_mistakes(q, k, v, name, answers),
+            mistakes=_mistakes(q, k, v, name, answers, right),
             properties={"each row sums to 1": _rows_sum_to_1} if step == "weights" else None,
             rtol=5e-3,
             atol=6e-3 * amplified,
         )
+        right.add(name)
 
 
 def _rows_sum_to_1(weights: Tensor) -> bool:
@@ -130,7 +135,9 @@ def _steps(
     }
 
 
-def _mistakes(q: Tensor, k: Tensor, v: Tensor, name: str, answers: dict[str, Any]) -> list[Mistake]:
+def _mistakes(
+    q: Tensor, k: Tensor, v: Tensor, name: str, answers: dict[str, Any], passed: set[str]
+) -> list[Mistake]:
     step = name.removesuffix("_b")
 
     def chain(**mistake: Any) -> Callable[[], Tensor]:
@@ -189,12 +196,17 @@ def _mistakes(q: Tensor, k: Tensor, v: Tensor, name: str, answers: dict[str, Any
         "weights": ("exponentials", lambda x: x / x.sum(-1, keepdim=True)),
         "output": ("weights", lambda x: x @ v),
     }
-    if step in follows:  # right arithmetic on a wrong step: say where to look
+    if step in follows:  # right arithmetic on what came before: say where to look
         before, then = follows[step]
         before += name.removeprefix(step)
+        why = (
+            "which passed, but rounding has added up. Keep more digits in between."
+            if before in passed
+            else "and the mistake is there."
+        )
         mistakes.append(
             Mistake(
-                f"This follows from your `{before}`, which are not right yet.",
+                f"This follows from your `{before}`, {why}",
                 lambda: then(to_tensor(answers[before]).double()),
             )
         )

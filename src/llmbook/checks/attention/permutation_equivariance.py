@@ -55,14 +55,6 @@ def permutation_equivariance(
     def take(name: str, value: Any) -> Tensor:
         return to_tensor(session.call(lambda: value), f"`{name}`")
 
-    def example() -> tuple[Tensor, Tensor]:
-        """Return the input and the permutation, or fail if they cannot be used."""
-        for name, value in (("x", x), ("permutation", permutation)):
-            if is_placeholder(value):
-                raise Failure(f"Pass `{name}` too: the check recomputes your example from it.")
-        rows = _input(take("x", x))
-        return rows, _indices(take("permutation", permutation), len(rows))
-
     def compare(given: Tensor, rows: Tensor, others: list[Mistake]) -> None:
         expect_close(
             given,
@@ -79,38 +71,32 @@ def permutation_equivariance(
             atol=1e-3 * rows.abs().max().item(),  # three digits will do, whatever the units
         )
 
+    example: list[tuple[Tensor, Tensor]] = []
+
     @session.test("an example that can show something")
     def _() -> None:
-        take("x", x)
-        take("permutation", permutation)
-        rows, order = example()
-        if torch.equal(order, torch.arange(len(rows))):
-            raise Failure(
-                "This permutation leaves every row where it is, so that any function would pass. "
-                "Move at least two rows."
-            )
-        if torch.equal(rows[order], rows):
-            raise Failure(
-                "The rows that change places are equal, so that any function would pass. "
-                "Give `x` different rows."
-            )
-        right = _attend(rows)
-        if torch.allclose(right[order], right, rtol=0, atol=5e-3 * rows.abs().max().item()):
-            raise Failure(
-                "The outputs of the rows that change places are nearly equal, so that one cannot "
-                "see whether they move. Give `x` entries further apart."
-            )
+        used = not all(map(is_placeholder, (output, permuted_output, positions, violation)))
+        for name, value in (("x", x), ("permutation", permutation)):
+            if is_placeholder(value) and used:
+                raise Failure(f"Pass `{name}` too: the check recomputes your example from it.")
+            take(name, value)
+        rows = _input(take("x", x))
+        order = _indices(take("permutation", permutation), len(rows))
+        _expect_telling(rows, order)
+        example.append((rows, order))
+
+    if not example:  # everything else would be measured against a wrong example
+        session.note("the rest is tested once the example can show something")
+        return session.result()
+    rows, order = example[0]
 
     @session.test("output")
     def _() -> None:
-        given = take("output", output)
-        rows, _ = example()
-        compare(given, rows, [])
+        compare(take("output", output), rows, [])
 
     @session.test("permuted_output")
     def _() -> None:
         given = take("permuted_output", permuted_output)
-        rows, order = example()
         compare(given, rows[order], _reorderings(rows, order))
 
     found: list[tuple[float, dict[str, float], float]] = []
@@ -120,7 +106,6 @@ def permutation_equivariance(
         if is_placeholder(positions) and not is_placeholder(violation):
             raise Failure("Pass `positions` too: the check recomputes the violation from them.")
         given = take("positions", positions)
-        rows, order = example()
         expect_shape(given, rows.shape)
         added, size = given.double().cpu(), rows.abs().max().item()
         if not added.isfinite().all():
@@ -165,6 +150,39 @@ def _indices(permutation: Tensor, n: int) -> Tensor:
             f"it is {show_value(permutation)}."
         )
     return given.long()
+
+
+def _expect_telling(x: Tensor, order: Tensor) -> None:
+    """Fail if the outputs look the same whether they move with the input or not."""
+    if torch.equal(order, torch.arange(len(x))):
+        raise Failure(
+            "This permutation leaves every row where it is, so that any function would pass. "
+            "Move at least two rows."
+        )
+    if torch.equal(x[order], x):
+        raise Failure(
+            "The rows that change places are equal, so that any function would pass. "
+            "Give `x` different rows."
+        )
+    y = _attend(x)
+    if not torch.allclose(y[order], y, rtol=0, atol=5e-3 * x.abs().max().item()):
+        return
+    nearly_equal = (
+        "The outputs of the rows that change places are nearly equal, so that one cannot see "
+        "whether they move. "
+    )
+    weights = (x @ x.T / x.shape[-1] ** 0.5).softmax(-1)[order != torch.arange(len(x))]
+    if weights.amax(-1).min() > 0.9:
+        raise Failure(
+            nearly_equal + "The softmax gives nearly all weight of these rows to the same token: "
+            "take smaller entries, or rows that point in different directions, some entries "
+            "negative."
+        )
+    raise Failure(
+        nearly_equal + "The softmax gives these rows nearly the same weights: take rows that lie "
+        "further apart and point in different directions, with entries of both signs, about 1 in "
+        "size."
+    )
 
 
 def _attend(q: Tensor, k: Tensor | None = None, v: Tensor | None = None) -> Tensor:
@@ -235,6 +253,7 @@ def _reorderings(x: Tensor, order: Tensor) -> list[Mistake]:
 def _violation(x: Tensor, order: Tensor, added: Tensor) -> tuple[float, dict[str, float]]:
     """Return the largest violation of equivariance, and what one gets by known mistakes."""
     straight, moved = _attend(x + added), _attend(x[order] + added)
+    inverse = order.argsort()
     off = moved - straight[order]
     largest = off.abs().max().item()
     return largest, {
@@ -246,7 +265,11 @@ def _violation(x: Tensor, order: Tensor, added: Tensor) -> tuple[float, dict[str
             (moved - _attend(x)[order]).abs().max().item()
         ),
         "The two outputs are matched by the inverse permutation.": (
-            (moved - straight[order.argsort()]).abs().max().item()
+            (moved - straight[inverse]).abs().max().item()
+        ),
+        "The rows were moved by the inverse permutation: row i of the reordered input is row "
+        "`permutation[i]` of `x`.": (
+            (_attend(x[inverse] + added) - straight[inverse]).abs().max().item()
         ),
         "This is the mean absolute difference; the largest is asked for.": off.abs().mean().item(),
         "This is the sum of the absolute differences; the largest is asked for.": (

@@ -62,8 +62,16 @@ def scaled_dot_product_attention(attention: Callable[..., Any]) -> Result:
         try:
             got = session.call(attention, *inputs)
         except Failure as failure:
-            raised = str(failure).startswith("Your code raised")
-            raise Failure(f"{failure}\n{hint}" if raised else str(failure)) from None
+            if not str(failure).startswith("Your code raised"):
+                raise
+            if not _takes(attention, inputs):
+                hint = (
+                    "It should take `(q, k, v, mask=None)`: the mask comes as the fourth argument, "
+                    "or not at all."
+                )
+            elif inputs[0].ndim > 2 and "a batch" not in right:
+                hint = batch_hint  # it fails on batches without masks, too
+            raise Failure(f"{failure}\n{hint}") from None
         if isinstance(got, tuple | list) and any(isinstance(part, Tensor) for part in got):
             raise Failure(
                 f"Your function returns {len(got)} things in a {type(got).__name__}; "
@@ -85,6 +93,10 @@ def scaled_dot_product_attention(attention: Callable[..., Any]) -> Result:
         "There is no batch dimension here: count dimensions from the end (`-1`, `-2`), which works "
         "with any number of them. The weights have one row for each query, one column for each key."
     )
+    batch_hint = (
+        "The inputs have batch dimensions in front. Exchange only the last two dimensions of `k`: "
+        "`.T`, `.t()` and dimensions counted from the front do something else here."
+    )
     right: list[str] = []
 
     @session.test("two queries, three keys")
@@ -101,14 +113,10 @@ def scaled_dot_product_attention(attention: Callable[..., Any]) -> Result:
         session.note("batches, masks and awkward inputs are tested once these two are right")
         return session.result()
 
-    batch_hint = (
-        "The inputs have batch dimensions in front. Exchange only the last two dimensions of `k`: "
-        "`.T`, `.t()` and dimensions counted from the front do something else here."
-    )
-
     @session.test("a batch")
     def _() -> None:
         compare(batch_hint, torch.randn(3, 5, 2), torch.randn(3, 7, 2), torch.randn(3, 7, 4))
+        right.append("a batch")
 
     @session.test("a batch of several heads")
     def _() -> None:
@@ -261,6 +269,20 @@ class _FusedCalls(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+def _takes(attention: Any, inputs: tuple[Tensor, ...]) -> bool:
+    """Tell whether the function takes so many arguments, as far as its signature tells."""
+    function = attention.forward if isinstance(attention, nn.Module) else attention
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # it has none, as some functions written in C
+        return True
+    try:
+        signature.bind(*inputs)
+    except TypeError:
+        return False
+    return True
+
+
 def _reference(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
@@ -391,8 +413,8 @@ def _mask_mistakes(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> list[Mistak
         return [
             Mistake("The mask has no effect.", lambda: attend(scores)),
             Mistake(
-                "The boolean mask is read the wrong way round: True means that the query *may* "
-                "attend to the key (`nn.MultiheadAttention` has it the other way).",
+                "The boolean mask is read inverted: True means that the query *may* "
+                "attend to the key (in `nn.MultiheadAttention` True blocks it).",
                 lambda: attend(scores.masked_fill(mask, -math.inf)),
             ),
             Mistake(
