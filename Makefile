@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)/tools
 
 .DEFAULT_GOAL := help
-.PHONY: help book serve notebooks lab test nbval nbval-settings lint format bench lock clean clean-environment environment browser
+.PHONY: help book serve notebooks lab test nbval nbval-settings lint format bench picture lock clean clean-environment environment browser
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -55,6 +55,9 @@ format: environment  ## put the code in the project's format
 
 bench: environment  ## time and memory, side by side
 	python benchmarks/package.py
+
+picture: book  ## take the README's picture of a page again
+	python tools/picture.py
 
 lock: environment  ## resolve the pins anew from pyproject.toml
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header --no-annotate \
