@@ -130,8 +130,8 @@ WRONG = {
         lambda d, vq, vk, mq, mk: d * (vq + mq**2) * (vk + mk**2) - (d * mq * mk) ** 2,
         "subtract it product by product",
     ),
-    "only the mean of k": (lambda d, vq, vk, mq, mk: d * vq * (vk + mk**2), "A mean is lost"),
-    "only the mean of q": (lambda d, vq, vk, mq, mk: d * vk * (vq + mq**2), "A mean is lost"),
+    "only the mean of k": (lambda d, vq, vk, mq, mk: d * vq * (vk + mk**2), "`mean_q` has no"),
+    "only the mean of q": (lambda d, vq, vk, mq, mk: d * vk * (vq + mq**2), "`mean_k` has no"),
     "terms with a mean only": (
         lambda d, vq, vk, mq, mk: d * (vq * mk**2 + vk * mq**2),
         "product of the two fluctuations is missing",
@@ -172,8 +172,14 @@ WRONG_MATRICES = {
         "correlations do not",
     ),
     "variances only": (lambda mq, cq, mk, ck: cq.diag() @ ck.diag(), "correlations do not"),
-    "only the mean of q": (lambda mq, cq, mk, ck: (cq * ck).sum() + mq @ ck @ mq, "A mean is lost"),
-    "only the mean of k": (lambda mq, cq, mk, ck: (cq * ck).sum() + mk @ cq @ mk, "A mean is lost"),
+    "only the mean of q": (
+        lambda mq, cq, mk, ck: (cq * ck).sum() + mq @ ck @ mq,
+        "`mean_k` has no effect",
+    ),
+    "only the mean of k": (
+        lambda mq, cq, mk, ck: (cq * ck).sum() + mk @ cq @ mk,
+        "`mean_q` has no effect",
+    ),
     "product of traces": (
         lambda mq, cq, mk, ck: cq.trace() * ck.trace() + mq @ ck @ mq + mk @ cq @ mk,
         "traces are multiplied",
@@ -200,6 +206,41 @@ def test_mistakes_with_matrices_are_named(answer, message):
     result = check.attention_variance(by_terms, answer)
     assert result.status == "failed"
     assert message in result.messages
+
+
+def test_only_the_mean_that_is_missing_is_blamed():
+    messages = check.attention_variance(
+        lambda d, vq, vk, mq, mk: d * vq * (vk + mk**2),
+        lambda mq, cq, mk, ck: (cq * ck).sum() + mk @ cq @ mk,
+    ).messages
+    assert messages.count("`mean_q` has no effect") == 6
+    assert "`mean_k` has" not in messages
+    assert "The means have" not in messages
+
+
+def test_the_number_of_components_is_no_standard_deviation():
+    messages = check.attention_variance(lambda d, *moments: d).messages
+    assert "holds for unit variance only" in messages
+    assert "standard deviation" not in messages
+
+
+def in_half_precision(*moments):
+    return by_trace(*(moment.bfloat16() for moment in moments))
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        (by_terms, in_half_precision),
+        (by_terms, lambda *moments: float(f"{by_trace(*moments):.3g}")),
+        (lambda *moments: float(f"{by_terms(*moments) * 1.001:.3g}"), by_trace),
+    ],
+)
+def test_low_precision_is_named(answers):
+    result = check.attention_variance(*answers)
+    assert result.status == "failed"
+    failed = [outcome.message for outcome in result.outcomes if outcome.status == "failed"]
+    assert all("too few digits" in message and "float32 or better" in message for message in failed)
 
 
 @pytest.mark.parametrize(

@@ -66,19 +66,26 @@ WRONG_FUNCTIONS = {
     "m - 2 rivals": (lambda gap, m: 1 / (1 + (m - 2) * math.exp(-gap)), "m - 2 rivals"),
     "linear bound": (lambda gap, m: 1 - (m - 1) * math.exp(-gap), "below 1/m"),
     "exponential bound": (lambda gap, m: math.exp(-(m - 1) * math.exp(-gap)), "no scores reach"),
-    "sign": (lambda gap, m: 1 / (1 + (m - 1) * math.exp(min(gap, 99))), "turned round"),
+    "sign": (lambda gap, m: 1 / (1 + (m - 1) * math.exp(min(gap, 99))), "is reversed"),
     "the rest": (lambda gap, m: 1 - by_formula(gap, m), "all the others together"),
     "one of the rest": (lambda gap, m: (1 - by_formula(gap, m)) / (m - 1), "one of the others"),
     "no gap": (lambda gap, m: 1 / m, "gap has no effect"),
     "odds": (lambda gap, m: math.exp(min(gap, 99)) / (m - 1), "the odds of the winner"),
     "overflow": (
         lambda gap, m: torch.tensor(gap).exp() / (torch.tensor(gap).exp() + m - 1),
-        "holds NaN",
+        "`e^1000` overflows",
     ),
     "overflow of floats": (
         lambda gap, m: math.exp(gap) / (math.exp(gap) + m - 1),
-        "OverflowError",
+        "`e^1000` overflows",
     ),
+    "linear bound, cut off": (
+        lambda gap, m: max(1 / m, 1 - (m - 1) * math.exp(-gap)),
+        "cut off at 1/m or not",
+    ),
+    "a constant": (lambda gap, m: torch.full((1, 1), 0.3), "gap has no effect"),
+    "three digits": (lambda gap, m: round(by_formula(gap, m), 3), "too few digits"),
+    "half precision": (lambda gap, m: by_softmax(gap, m).half(), "float32 or better"),
     "out of range": (lambda gap, m: 2 + gap, "a weight lies between 0 and 1"),
 }
 
@@ -88,6 +95,13 @@ def test_mistakes_in_the_function_are_named(answer, message):
     result = check.softmax_saturation(answer)
     assert result.status == "failed"
     assert message in result.messages
+
+
+@pytest.mark.parametrize("mistake", ["overflow", "overflow of floats", "linear bound, cut off"])
+def test_an_answer_that_uses_the_gap_is_not_told_otherwise(mistake):
+    messages = check.softmax_saturation(WRONG_FUNCTIONS[mistake][0]).messages
+    assert "no effect" not in messages
+    assert "softmax over nothing" not in messages
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from llmbook.checks.engine import Mistake, Result, Session, expect_close, to_tensor
+from llmbook.checks.engine import Mistake, Result, Session
+from llmbook.checks.scalars import expect_scalar
 
 # Distributions on small integers, value -> probability: the score is then an integer, and its
 # distribution is found exactly by convolution, without any formula for its variance.
@@ -54,15 +55,14 @@ def attention_variance(
         @session.test(name)
         def _() -> None:
             (mean_q, var_q), (mean_k, var_k) = _moments(q), _moments(k)
-            exact = _score_moments(d_k, q, k)
-            got = session.call(score_variance, d_k, var_q, var_k, mean_q, mean_k)
-            expect_close(
-                _scalar(got),
-                torch.tensor(exact[1], dtype=torch.float64),
+            mean, exact = _score_moments(d_k, q, k)
+            expect_scalar(
+                session.call(score_variance, d_k, var_q, var_k, mean_q, mean_k),
+                exact,
                 inputs={
                     "d_k": d_k, "var_q": var_q, "var_k": var_k, "mean_q": mean_q, "mean_k": mean_k
                 },
-                mistakes=_mistakes(d_k, var_q, var_k, mean_q, mean_k, *exact),
+                mistakes=_mistakes(d_k, var_q, var_k, mean_q, mean_k, mean, exact),
                 properties={"a variance is not negative": lambda out: bool(out >= 0)},
             )  # fmt: skip
 
@@ -80,12 +80,12 @@ def attention_variance(
             # Each row of q is as likely as any other, and so is each row of k: all pairs are.
             scores = q @ k.T
             given = (q.mean(0), _covariance(q), k.mean(0), _covariance(k))
-            exact = scores.var(correction=0)
-            expect_close(
-                _scalar(session.call(score_variance_correlated, *given)),
+            exact = float(scores.var(correction=0))
+            expect_scalar(
+                session.call(score_variance_correlated, *given),
                 exact,
                 inputs=dict(zip(("mean_q", "cov_q", "mean_k", "cov_k"), given, strict=True)),
-                mistakes=_mistakes_correlated(*given, float(scores.mean()), float(exact)),
+                mistakes=_mistakes_correlated(*given, float(scores.mean()), exact),
                 properties={"a variance is not negative": lambda out: bool(out >= 0)},
             )
 
@@ -162,23 +162,16 @@ def _score_moments(d_k: int, q: Mapping[int, float], k: Mapping[int, float]) -> 
     return mean, float(total @ (values - mean) ** 2)
 
 
-def _scalar(got: Any) -> Tensor:
-    """Take one number in any wrapping, such as a tensor of shape (1, 1), as a 0-d tensor."""
-    tensor = to_tensor(got)
-    return tensor.reshape(()) if tensor.numel() == 1 else tensor
-
-
-ONE_SIDE = (
-    "A mean is lost: with a mean on both sides, each side's mean is multiplied by the other side's "
-    "fluctuation, which gives two further terms."
+NO_EFFECT = (
+    "{} no effect in your answer. Write a component as its mean plus a fluctuation and multiply "
+    "out: a mean on one side passes on the fluctuation of the other."
 )
-NO_MEANS = (
-    "The means have no effect in your answer. Write a component as its mean plus a fluctuation and "
-    "multiply out: a mean on one side passes on the fluctuation of the other."
-)
+NO_MEAN_Q = NO_EFFECT.format("`mean_q` has")
+NO_MEAN_K = NO_EFFECT.format("`mean_k` has")
+NO_MEANS = NO_EFFECT.format("The means have")
 CROSSED = (
     "The means are paired with the wrong variances: what is multiplied by the mean of q is the "
-    "fluctuation of k, and the other way round."
+    "fluctuation of k, and vice versa."
 )
 RAW = "That is E[(q·k)²]. The variance is smaller by the square of the mean of q·k."
 SCALED = (
@@ -207,7 +200,7 @@ def _mistakes(
 ) -> list[Mistake]:
     white = d_k * var_q * var_k
     raw = d_k * (var_q + mean_q**2) * (var_k + mean_k**2)
-    with_means = var_q * mean_k**2 + var_k * mean_q**2
+    from_q, from_k = d_k * var_k * mean_q**2, d_k * var_q * mean_k**2
     return _that_show(
         exact,
         (
@@ -216,7 +209,11 @@ def _mistakes(
             d_k * exact,
         ),
         (DEVIATION, math.sqrt(exact)),
-        ("That is the standard deviation for components of unit variance.", math.sqrt(d_k)),
+        # With one component the root of d_k is d_k, which is another mistake below.
+        (
+            "That is the standard deviation for components of unit variance.",
+            math.sqrt(d_k) if d_k > 1 else exact,
+        ),
         (SCALED, exact / d_k),
         (
             "The variances of the components have no effect in your answer: it holds for unit "
@@ -236,7 +233,7 @@ def _mistakes(
             "`var_q` and `var_k` are variances, not standard deviations: take no square root.",
             d_k * math.sqrt(var_q * var_k),
         ),
-        (NO_MEANS, white),
+        *_lost_means(white, from_q, from_k),
         (CROSSED, white + d_k * (var_q * mean_q**2 + var_k * mean_k**2)),
         (
             "The means enter unsquared; a mean of -1 must do the same as a mean of 1.",
@@ -249,13 +246,11 @@ def _mistakes(
             "it product by product (or keep the terms with i ≠ j).",
             raw - mean**2,
         ),
-        (ONE_SIDE, white + d_k * var_q * mean_k**2),
-        (ONE_SIDE, white + d_k * var_k * mean_q**2),
-        (NO_PRODUCT, d_k * with_means),
+        (NO_PRODUCT, from_q + from_k),
         (
             "The factor d_k multiplies only a part of the terms; every term occurs once per "
             "component.",
-            white + with_means,
+            white + (from_q + from_k) / d_k,
         ),
     )
 
@@ -274,14 +269,12 @@ def _mistakes_correlated(
         (DEVIATION, math.sqrt(exact)),
         (SCALED, exact / len(mean_q)),
         (RAW, exact + mean**2),
-        (NO_MEANS, white),
+        *_lost_means(white, from_q, from_k),
         (CROSSED, white + float(mean_q @ cov_q @ mean_q + mean_k @ cov_k @ mean_k)),
         (UNCORRELATED, diagonal + from_diagonals),
         (UNCORRELATED, diagonal + from_q + from_k),
         (UNCORRELATED, white + from_diagonals),
         (UNCORRELATED, diagonal),
-        (ONE_SIDE, white + from_q),
-        (ONE_SIDE, white + from_k),
         (TRACES, traces + from_q + from_k),
         (TRACES, traces),
         (ENTRIES, entries + from_q + from_k),
@@ -293,6 +286,13 @@ def _mistakes_correlated(
         ),
         (NO_PRODUCT, from_q + from_k),
     )
+
+
+def _lost_means(white: float, from_q: float, from_k: float) -> list[tuple[str, float]]:
+    """The answers without the term of one mean, or of both; a mean of zero is not to blame."""
+    if min(from_q, from_k) < 1e-9:
+        return [(NO_MEAN_Q if from_q > from_k else NO_MEAN_K, white)]
+    return [(NO_MEANS, white), (NO_MEAN_Q, white + from_k), (NO_MEAN_K, white + from_q)]
 
 
 def _that_show(exact: float, *mistakes: tuple[str, float]) -> list[Mistake]:

@@ -7,9 +7,9 @@ from statistics import NormalDist
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from llmbook.checks.engine import Mistake, Result, Session, expect_close, to_tensor
+from llmbook.checks.engine import Failure, Mistake, Result, Session, to_tensor
+from llmbook.checks.scalars import expect_scalar
 
 
 def softmax_saturation(
@@ -38,11 +38,11 @@ def softmax_saturation(
         from which d_k on is the larger weight at least 0.99 with probability at least 90 %? Two
         digits suffice.
     stays_saturated
-        True or False: for one draw of q and the keys that goes on for ever, component after
-        component, the largest weight is, with probability one, above 0.99 from some d_k on.
+        True or False: for one draw of a query and two keys that goes on forever, component after
+        component, the larger weight is, with probability one, above 0.99 from some d_k on.
     keys_may_grow
-        How fast may the number of keys grow with d_k (normal components), so that the softmax still
-        turns one-hot: "not at all", "polynomially" or "exponentially"? The fastest that is right.
+        The number of keys grows with d_k (normal components). Which is the fastest of "not at all",
+        "polynomially" and "exponentially" with which the softmax still turns one-hot?
     """
     session = Session("softmax_saturation", smallest_max_weight)
 
@@ -50,14 +50,30 @@ def softmax_saturation(
 
         @session.test(f"gap {gap:g}, {m} keys")
         def _(gap: float = gap, m: int = m) -> None:
-            got = session.call(smallest_max_weight, gap, m)
+            try:
+                got = session.call(smallest_max_weight, gap, m)
+            except Failure as failure:
+                if gap > 700 and "OverflowError" in str(failure):
+                    raise Failure(f"{failure}\n{OVERFLOW}") from None
+                raise
+            if gap > 700 and to_tensor(got).isnan().any():
+                raise Failure(f"Your function returns NaN, from ∞/∞.\n{OVERFLOW}")
             # The scores that leave least to the largest weight; the softmax is PyTorch's.
-            scores = torch.tensor([gap] + [0.0] * (m - 1), dtype=torch.float64)
-            expect_close(
-                _scalar(got),
-                scores.softmax(0)[0],
+            exact = torch.tensor([gap] + [0.0] * (m - 1), dtype=torch.float64).softmax(0)[0].item()
+
+            def constant() -> Any:
+                first, second = (session.call(smallest_max_weight, x, m) for x in (0.0, 20.0))
+                same = torch.equal(to_tensor(first), to_tensor(second))
+                return to_tensor(first).squeeze() if same else exact
+
+            expect_scalar(
+                got,
+                exact,
                 inputs={"gap": gap, "m": m},
-                mistakes=_mistakes(gap, m, scores),
+                mistakes=[
+                    Mistake("The gap has no effect in your answer.", constant),
+                    *_mistakes(gap, m, exact),
+                ],
                 properties={
                     "a weight lies between 0 and 1": lambda out: bool((out >= 0) & (out <= 1)),
                     "the largest of m weights is at least 1/m": lambda out: bool(
@@ -92,8 +108,8 @@ def softmax_saturation(
             "That gap guarantees that the *rest* is 0.99 at most; you swapped 0.99 and 0.01.": -(
                 math.log(odds / 15)
             ),
-            "You divided by the number of rivals where you should multiply, or the other way "
-            "round: more rivals need a larger gap.": math.log(odds / 15),
+            "You divided by the number of rivals where you should multiply, or vice versa: "
+            "more rivals need a larger gap.": math.log(odds / 15),
             "That is e to the gap; take the logarithm.": odds * 15,
         },
     )
@@ -126,7 +142,7 @@ def softmax_saturation(
         },
     )
     session.choice(
-        "one draw that goes on for ever",
+        "one draw that goes on forever",
         stays_saturated,
         False,
         {
@@ -149,14 +165,12 @@ def softmax_saturation(
     return session.result()
 
 
-def _scalar(got: Any) -> Tensor:
-    """Take one number in any wrapping, such as a tensor of shape (1, 1), as a 0-d tensor."""
-    tensor = to_tensor(got)
-    return tensor.reshape(()) if tensor.numel() == 1 else tensor
+OVERFLOW = (
+    "`e^1000` overflows: divide numerator and denominator by it, so that no exponent is positive."
+)
 
 
-def _mistakes(gap: float, m: int, scores: Tensor) -> list[Mistake]:
-    right = float(scores.softmax(0)[0])
+def _mistakes(gap: float, m: int, right: float) -> list[Mistake]:
     rest = math.exp(-gap)
     values = (
         (
@@ -171,17 +185,21 @@ def _mistakes(gap: float, m: int, scores: Tensor) -> list[Mistake]:
             1 - (m - 1) * rest,
         ),
         (
+            "A right lower bound, but not the smallest value: cut off at 1/m or not, no scores "
+            "reach it. Do not approximate; write the softmax out for the worst scores.",
+            max(1 / m, 1 - (m - 1) * rest),
+        ),
+        (
             "A right lower bound, but not the smallest value: no scores reach it. Do not "
             "approximate; write the softmax out for the worst scores.",
             math.exp(-(m - 1) * rest),
         ),
         (
-            "The sign of the gap is turned round: a larger gap has to give a larger weight.",
+            "The sign of the gap is reversed: a larger gap has to give a larger weight.",
             1 / (1 + (m - 1) * math.exp(min(gap, 700.0))),
         ),
         ("That is the weight that is left for all the others together.", 1 - right),
         ("That is the weight of one of the others.", (1 - right) / (m - 1)),
-        ("The gap has no effect in your answer.", 1 / m),
         ("That is the odds of the winner against the rest, not its weight.",
          math.exp(min(gap, 700.0)) / (m - 1)),
         ("That is the weight with m - 2 rivals; how many are there besides the winner?",
