@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from llmbook.checks.engine import (
     strict,
     time_limit,
 )
+from llmbook.figures import show
 
 X = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
 
@@ -222,6 +224,38 @@ def test_an_exception_points_at_the_learners_line():
     message = check_double(broken).messages
     assert "AttributeError" in message
     assert "`return z.no_such_method()`" in message
+
+
+def test_an_exception_never_points_at_a_line_of_the_package():
+    def pass_on(*args):
+        return llmbook.check.multi_head_parameters.no_such_check(*args)
+
+    message = check_double(pass_on).messages
+    assert "`return llmbook.check.multi_head_parameters.no_such_check(*args)`" in message
+    # The learner's code calls into the package, and nothing of the learner's is on the way.
+    message = check_double(partial(show, alt="a matrix")).messages
+    assert "Your code raised" in message
+    assert "in line" not in message
+
+
+def test_a_long_message_of_an_exception_is_cut():
+    def talkative(x):
+        raise RuntimeError("first line\n" + "and so on\n" * 100)
+
+    message = check_double(talkative).outcomes[0].message
+    assert "RuntimeError: first line and so on" in message
+    assert len(message) < 600
+    session = Session("faulty")
+
+    @session.test("breaks")
+    def _() -> None:
+        talkative(X)
+
+    assert len(session.result().messages) < 400
+
+
+def test_a_sparse_tensor_is_a_tensor():
+    assert check_double(lambda x: (2 * x).to_sparse()).outcomes[0].status == "passed"
 
 
 def test_a_fault_of_the_check_itself_is_said_and_does_not_raise():
@@ -421,6 +455,15 @@ def test_a_wrong_number_is_diagnosed(value, told):
     assert "2621.4" not in result.messages.replace(str(value), "")
 
 
+@pytest.mark.parametrize("given", [17, "17"])
+def test_units_are_spoken_of_only_where_there_is_one(given):
+    session = Session("ratio")
+    session.number("ratio", given, 2.5)
+    message = session.result().messages
+    assert message
+    assert "unit" not in message
+
+
 def test_counts_can_be_asked_exactly():
     session = Session("count")
     session.number("exact", 100, 100, rtol=0)
@@ -443,6 +486,11 @@ def test_a_subset_of_the_numbers_may_be_given():
     [
         ("b", "passed", ""),
         (" B ", "passed", ""),
+        ("(b)", "passed", ""),
+        ("B)", "passed", ""),
+        ("b.", "passed", ""),
+        ("(a)", "failed", "because a is wrong"),
+        ("()", "failed", "Choose one of"),
         ("a", "failed", "because a is wrong"),
         ("z", "failed", "Choose one of 'a', 'b'; got 'z'."),
         (["b"], "failed", "Choose one of"),

@@ -28,6 +28,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any, Literal, NamedTuple
 
@@ -38,6 +39,8 @@ from torch import Tensor
 Status = Literal["passed", "failed", "not attempted"]
 SYMBOLS: dict[Status, str] = {"passed": "✓", "failed": "✗", "not attempted": "○"}
 COLORS: dict[Status, str] = {"passed": "#2e8b57", "failed": "#d1495b", "not attempted": "#8a8f98"}
+
+_PACKAGE = str(Path(__file__).parents[1]) + os.sep
 
 TIME_LIMIT = 5.0
 """Seconds that the learner's code may take in one check, all tests together."""
@@ -362,7 +365,7 @@ class Session:
                 self._add(
                     name,
                     "failed",
-                    f"The check itself broke on what it was given: {type(error).__name__}: {error}",
+                    f"The check itself broke on what it was given: {_say(error)}",
                 )
             else:
                 self._add(name, "passed")
@@ -449,7 +452,7 @@ class Session:
         def _() -> None:
             if is_placeholder(given):
                 raise _NotAttempted
-            value = _to_float(given)
+            value = _to_float(given, unit)
 
             def near(target: float) -> bool:
                 return math.isclose(value, target, rel_tol=0, abs_tol=atol + rtol * abs(target))
@@ -462,7 +465,7 @@ class Session:
             raise Failure(
                 _diagnose_number(value, expected, max(rtol, 1e-9), unit)
                 or f"{value:g}{' ' * bool(unit)}{unit} is not right, and not a mistake known here."
-                "\nGo through the hints, and check each factor with its unit."
+                f"\nGo through the hints, and check each factor{' with its unit' * bool(unit)}."
             )
 
     def choice(self, name: str, given: Any, expected: Any, wrong: Mapping[Any, str]) -> None:
@@ -471,7 +474,8 @@ class Session:
         Parameters
         ----------
         given
-            What the learner chose; text is compared without regard to case and outer spaces.
+            What the learner chose; text is compared without regard to case and outer spaces, a
+            single letter also without the punctuation around it.
         expected
             The right option.
         wrong
@@ -485,7 +489,8 @@ class Session:
 
             def plain(option: Any) -> Any:
                 if isinstance(option, str):
-                    return option.strip().lower()
+                    letter = option.strip(" ()[].,:;").lower()  # "(b)", "b)" and "b." mean b
+                    return letter if len(letter) == 1 else option.strip().lower()
                 if isinstance(option, np.bool_) or (
                     isinstance(option, Tensor) and option.dtype == torch.bool and option.ndim == 0
                 ):
@@ -536,7 +541,7 @@ class Mistake(NamedTuple):
 def to_tensor(value: Any, what: str = "your output") -> Tensor:
     """Take a tensor, an array, a SymPy matrix or nested lists of numbers as a tensor; or fail."""
     if isinstance(value, Tensor):
-        return value.detach()
+        return value.detach() if value.layout is torch.strided else value.detach().to_dense()
     try:
         array = np.array(value, order="C")  # a flipped array has strides that PyTorch refuses
         # Exact numbers, such as Fractions and SymPy's, arrive as objects.
@@ -663,18 +668,24 @@ def show_value(value: Any) -> str:
 def _describe_exception(
     error: BaseException, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> str:
-    text = f"Your code raised {type(error).__name__}: {str(error).strip() or '(no message)'}"
-    # The last frame outside this file and outside installed packages is the learner's own line.
+    text = f"Your code raised {_say(error)}"
+    # The last frame outside this package and installed ones is the learner's own line.
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename != __file__ and "site-packages" not in frame.filename
+        if not frame.filename.startswith(_PACKAGE) and "site-packages" not in frame.filename
     ]
     if frames and frames[-1].line:
         text += f"\nin line {frames[-1].lineno} of its cell or file: `{frames[-1].line}`"
     shown = [show_value(value) for value in args]
     shown += [f"{name}={show_value(value)}" for name, value in kwargs.items()]
     return text + f"\nIt was called with ({', '.join(shown)})."
+
+
+def _say(error: BaseException) -> str:
+    """Name an exception and what it says, in one line of at most some 300 characters."""
+    message = " ".join(str(error).split()) or "(no message)"
+    return f"{type(error).__name__}: {message[:300]}{' …' * (len(message) > 300)}"
 
 
 def _diagnose_number(value: float, expected: float, rtol: float, unit: str) -> str:
@@ -705,9 +716,10 @@ def _diagnose_number(value: float, expected: float, rtol: float, unit: str) -> s
     return ""
 
 
-def _to_float(given: Any) -> float:
+def _to_float(given: Any, unit: str) -> float:
     if isinstance(given, bool | str | bytes | complex):
-        raise Failure(f"Pass a plain number, without its unit; got {given!r:.60}.")
+        without_unit = ", without its unit" * bool(unit)
+        raise Failure(f"Pass a plain number{without_unit}; got {given!r:.60}.")
     try:
         return float(given)
     except (TypeError, ValueError, RuntimeError, OverflowError):
