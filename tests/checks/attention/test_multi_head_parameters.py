@@ -87,6 +87,16 @@ MISTAKES = {
     "no output projection": (lambda d, h, b, g, w: formula(d, h, b, g) - d * d - d * b, "missing"),
     "h layers": (lambda d, h, b, g, w: formula(d, h, b, g) * h, "full width"),
     "full width heads": (lambda d, h, b, g, w: 3 * d * d * h + d * d, "full width"),
+    "wide keys and values": (
+        lambda d, h, b, g, w: 2 * d * d + 2 * d * d * g + (2 * d + 2 * d * g) * b,
+        "Keys and values are counted at the full width",
+    ),
+    "shared keys and values wide": (
+        lambda d, h, b, g, w: (
+            formula(d, h, b) if g == h else 2 * d * d + 2 * d * d * g + (2 * d + 2 * d * g) * b
+        ),
+        "Keys and values are counted at the full width",
+    ),
     "output per head": (lambda d, h, b, g, w: 3 * d * d + h * d * d, "its own rows"),
     "divided by h": (lambda d, h, b, g, w: 4 * d * d // h, "one head's share"),
     "square heads": (lambda d, h, b, g, w: h * 4 * w * w, "reads the whole input"),
@@ -97,7 +107,15 @@ MISTAKES = {
     "two matrices": (lambda d, h, b, g, w: 2 * d * d, "two of the four"),
     "whole block": (lambda d, h, b, g, w: 12 * d * d, "transformer block"),
     "always biased": (lambda d, h, b, g, w: formula(d, h, True, g), "False by default"),
+    "always grouped biases": (
+        lambda d, h, b, g, w: formula(d, h, b, g) + (2 * d + 2 * g * w) * (not b and g < h),
+        "False by default",
+    ),
     "always three biases": (lambda d, h, b, g, w: formula(d, h, False, g) + 3 * d, "by default"),
+    "three wide biases under grouping": (
+        lambda d, h, b, g, w: formula(d, h, False, g) + (4 if g == h else 3) * d * b,
+        "one is missing, and those of keys and values shrink",
+    ),
     "no biases": (lambda d, h, b, g, w: formula(d, h, False, g), "biases are missing"),
     "three biases": (
         lambda d, h, b, g, w: formula(d, h, b, g) - d * b,
@@ -160,9 +178,108 @@ def test_mistakes_are_named(count, named):
     assert named in first.message
 
 
+def messages_by_test(parameters):
+    return {o.name: o.message for o in check.multi_head_parameters(parameters).outcomes}
+
+
+@pytest.mark.parametrize(
+    "count",
+    [
+        lambda d, h, b, g: 4 * d * d * h + 4 * d * h * b,
+        lambda d, h, b, g: 4 * d * d * h + 4 * d * b,
+        lambda d, h, b, g: (2 * d * d + 2 * d * d * g // h) * h + 2 * d * (1 + g // h) * b,
+    ],
+    ids=["all wide", "right biases", "grouped, times h"],
+)
+def test_heads_of_full_width_are_named_with_and_without_biases(count):
+    def parameters(d, h, bias=False, kv_heads=None):
+        refuse(d, h, kv_heads or h)
+        return count(d, h, bias, kv_heads or h)
+
+    messages = messages_by_test(parameters)
+    assert "full width `d`" in messages["seven heads"]
+    assert "full width `d`" in messages["with biases"]
+
+
+def test_full_width_is_named_under_grouping_too():
+    def parameters(d, h, bias=False, kv_heads=None):
+        refuse(d, h, kv_heads or h)
+        return 4 * d * d * h + 4 * d * h * bias
+
+    for name, message in messages_by_test(parameters).items():
+        if not name.startswith(("refuses", "one head")):
+            assert "full width `d`" in message, name
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_a_single_key_head_that_saves_nothing_gets_a_message_that_fits(wide):
+    def parameters(d, h, bias=False, kv_heads=None):  # groups of g heads, or keys d wide
+        g = kv_heads or h
+        refuse(d, h, g)
+        if g == h:
+            return formula(d, h, bias)
+        if wide:
+            return 2 * d * d * (1 + g) + (2 * d + 2 * d * g) * bias
+        return formula(d, h, bias, h // g)
+
+    message = messages_by_test(parameters)["a single key and value head"]
+    assert "`kv_heads=1` leaves your count" in message
+    assert "all `d / h` wide" in message
+
+
+def test_no_two_mistakes_are_confused_by_the_first_layer():
+    d, h = 42, 7
+    counts = {}
+    for name, (count, _) in MISTAKES.items():
+        value = count(d, h, False, h, d // h)
+        if value != formula(d, h):
+            counts.setdefault(value, []).append(name)
+    same = [names for names in counts.values() if len(names) > 1]
+    assert same == [["divided by h", "square heads"]], same
+
+
+def test_a_forgotten_return_is_said():
+    def parameters(d, h, bias=False, kv_heads=None):
+        refuse(d, h, kv_heads or h)
+        formula(d, h, bias, kv_heads)
+
+    messages = messages_by_test(parameters)
+    assert "is a `return` missing?" in messages["seven heads"]
+    assert not messages["refuses heads that do not fit"]
+
+
+def test_a_wrong_exception_is_shown_with_the_learners_line_and_arguments():
+    def parameters(d, h, bias=False, kv_heads=None):
+        if d % h:
+            raise KeyError("does not fit")
+        return formula(d, h, bias, kv_heads)
+
+    message = messages_by_test(parameters)["refuses heads that do not fit"]
+    assert "raised KeyError" in message
+    assert '`raise KeyError("does not fit")`' in message
+    assert "It was called with (10, 3)." in message
+
+
+def test_a_missing_keyword_is_shown_without_a_line_of_the_check():
+    message = messages_by_test(lambda d, h, bias=False: formula(d, h, bias))[
+        "grouped keys: 8 query heads share 2 key and value heads"
+    ]
+    assert "unexpected keyword argument 'kv_heads'" in message
+    assert "in line" not in message
+
+    def parameters(d, h, bias=False):
+        refuse(d, h, h)
+        return formula(d, h, bias)
+
+    message = messages_by_test(parameters)["refuses heads that do not fit"]
+    assert "unexpected keyword argument 'kv_heads'" in message
+    assert "in line" not in message
+    assert "It was called with (24, 6, kv_heads=4)." in message
+
+
 def test_an_unknown_mistake_says_which_way_it_is_off():
     result = check.multi_head_parameters(lambda d, h, bias=False, kv_heads=None: 7)
-    assert "`parameters(30, 5)` returned 7, which is too few" in result.messages
+    assert "`parameters(42, 7)` returned 7, which is too few" in result.messages
     assert "refuses" in repr(result)
 
 
@@ -179,15 +296,6 @@ def test_heads_that_do_not_fit_must_be_refused(d, h, g, named):
     assert [o.status for o in result.outcomes].count("failed") == 1
     assert "should raise ValueError" in result.messages
     assert named in result.messages
-
-
-def test_another_exception_is_not_a_refusal():
-    def parameters(d, h, bias=False, kv_heads=None):
-        if d % h:
-            raise KeyError(d)
-        return formula(d, h, bias, kv_heads)
-
-    assert "raised KeyError" in check.multi_head_parameters(parameters).messages
 
 
 @pytest.mark.parametrize("untouched", [None, ..., lambda d, h, bias=False, kv_heads=None: ...])

@@ -1,11 +1,12 @@
 """Check of exercise 13.30, the parameters of multi-head attention."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
-from llmbook.checks.engine import Failure, Result, Session, is_placeholder
+from llmbook.checks.engine import Failure, Result, Session
 
 
 def multi_head_parameters(parameters: Callable[..., Any]) -> Result:
@@ -44,13 +45,13 @@ def multi_head_parameters(parameters: Callable[..., Any]) -> Result:
             "Write down the shape of each matrix (and bias) of this small layer and count entries."
         )
 
-    @session.test("five heads")
+    @session.test("seven heads")
     def _() -> None:
-        same(30, 5)
+        same(42, 7)
 
     @session.test("the same width in six heads")
     def _() -> None:
-        same(30, 6)
+        same(42, 6)
 
     @session.test("one head, and heads of width 1")
     def _() -> None:
@@ -59,7 +60,7 @@ def multi_head_parameters(parameters: Callable[..., Any]) -> Result:
 
     @session.test("with biases")
     def _() -> None:
-        same(30, 5, bias=True)
+        same(42, 7, bias=True)
         same(14, 1, bias=True)
 
     @session.test("grouped keys: 8 query heads share 2 key and value heads")
@@ -109,88 +110,132 @@ def _count(d: int, h: int, bias: bool, kv_heads: int | None) -> int:
 def _mistakes(d: int, h: int, bias: bool, g: int) -> list[tuple[int, str]]:
     """List the counts that mistakes give for this very layer, and what to tell about each."""
     w = d // h
-    keys = d * g * w
-    weights = 2 * d * d + 2 * keys
-    biases = (2 * d + 2 * g * w) * bias
-    more = (
-        "`kv_heads` shrinks more than keys and values: every query head still has a projection of "
-        "its own, and so does its result."
-    )
-    grouped = [
+    weights = 2 * d * d + 2 * d * g * w
+    wrong_biases = _wrong_biases(d, h, g) if bias else _unasked_biases(d, h, g)
+    found = [(weights + wrong, message) for wrong, message in wrong_biases]
+    # Wrong weights come with right biases, or with wrong ones of their own.
+    group = h // g
+    own = [2 * d + 2 * g * w, d + 2 * g * w, d + 3 * g * w, 4 * g * w, 3 * d + g * w, 4 * d, 3 * d]
+    own += [2 * d + 2 * group * w, 2 * d + 2 * d * g, d + 3 * d * h, 4 * d * h, 0]
+    for wrong, message in _wrong_weights(d, h, g):
+        if wrong != weights:
+            found += [(wrong + biases, message) for biases in (own if bias else [0])]
+    return found
+
+
+def _wrong_biases(d: int, h: int, g: int) -> list[tuple[int, str]]:
+    w = d // h
+    shrink = "those of keys and values shrink with `kv_heads` too."
+    wrong = [
+        (0, "The biases are missing from your count."),
         (
-            4 * d * d + 4 * d * bias,
-            "`kv_heads` makes no difference in your count: fewer key and value heads need smaller "
-            "matrices for keys and values.",
-        ),
-        (3 * keys + d * d + (3 * g * w + d) * bias, more),
-        (3 * keys + d * d + biases, more),
-        (4 * keys + 4 * g * w * bias, more),
-        (4 * keys + (3 * g * w + d) * bias, more),
-        (
-            3 * d * d + keys + (3 * d + g * w) * bias,
-            "`kv_heads` shrinks only one of the two: keys and values are both shared.",
-        ),
-        (
-            2 * d * d + 2 * d * (h // g) * w + (2 * d + 2 * (h // g) * w) * bias,
-            "`kv_heads` is taken for the number of query heads in a group; it is the number of "
-            "key and value heads.",
-        ),
-    ]
-    biased = [
-        (
-            weights + 4 * d,
-            "The weights fit, but the biases do not: those of keys and values shrink with "
-            "`kv_heads` too.",
-        ),
-        (weights, "The biases are missing from your count."),
-        (
-            weights + d + 2 * g * w,
+            d + 2 * g * w,
             "You count the biases of queries, keys and values; the output projection has one too.",
         ),
         (
-            weights + d,
+            d,
             "You count one bias of `d` entries; queries, keys, values and the output projection "
             "have one each.",
         ),
         (
-            weights + d + 2 * g * w + h * d,
+            d + 2 * g * w + h * d,
             "The bias of the output projection is counted once per head; it is added once, after "
             "the heads are joined.",
         ),
         (
-            weights + 3 * w + d,
+            3 * w + d,
             "The biases of queries, keys and values are counted for one head only.",
         ),
         (
-            weights + 4 * h,
+            4 * h,
             "A bias is counted as one number per head; it has one entry per output of its linear "
             "map.",
         ),
         (
-            weights + 4,
+            4,
             "A bias is counted as one number per matrix; it has one entry per output of its "
             "linear map.",
         ),
         (
-            weights + 4 * d * h,
+            4 * d * h,
             "The biases are counted at the full width `d` in every head; a head has only its own "
             "`d / h` entries.",
         ),
     ]
-    plain = [
+    if g != h:
+        wrong += [
+            (4 * d, f"The weights fit, but the biases do not: {shrink}"),
+            (3 * d, f"The weights fit, but the biases do not: one is missing, and {shrink}"),
+        ]
+    return wrong
+
+
+def _unasked_biases(d: int, h: int, g: int) -> list[tuple[int, str]]:
+    grouped = 2 * g * (d // h)
+    message = "Biases are counted although `bias` is False by default."
+    return [(n, message) for n in (4 * d, 3 * d, 2 * d + grouped, d + grouped)]
+
+
+def _wrong_weights(d: int, h: int, g: int) -> list[tuple[int, str]]:
+    w = d // h
+    keys = d * g * w
+    weights = 2 * d * d + 2 * keys
+    more = (
+        "`kv_heads` shrinks more than keys and values: every query head still has a projection of "
+        "its own, and so does its result."
+    )
+    if g == h:
+        grouped = []
+    elif g == 1:  # groups of one would give this count as well, and so would one key d wide
+        unchanged = (
+            "`kv_heads=1` leaves your count at that of a layer without sharing. It is the number "
+            "of key and value heads, all `d / h` wide: one of them needs smaller matrices."
+        )
+        grouped = [(4 * d * d, unchanged)]
+    else:
+        unchanged = (
+            "`kv_heads` makes no difference in your count: fewer key and value heads need smaller "
+            "matrices for keys and values."
+        )
+        grouped = [(4 * d * d, unchanged)]
+    if g != h:
+        grouped += [
+            (3 * keys + d * d, more),
+            (4 * keys, more),
+            (
+                3 * d * d + keys,
+                "`kv_heads` shrinks only one of the two: keys and values are both shared.",
+            ),
+            (
+                2 * d * d + 2 * d * (h // g) * w,
+                "`kv_heads` is taken for the number of query heads in a group; it is the number "
+                "of key and value heads.",
+            ),
+        ]
+    return [
+        *grouped,
         (
-            weights + biases - d * d - d * bias,
+            weights - d * d,
             "The output projection is missing: what the heads return is joined and multiplied by "
             "one more matrix.",
         ),
-        (
-            weights * h,
-            "Every head is counted at the full width `d`: the heads divide the width among them.",
+        *(
+            (
+                count,
+                "Every head is counted at the full width `d`: the heads divide the width among "
+                "them.",
+            )
+            for count in (4 * d * d * h, 2 * d * d * h + 2 * d * d * g)
         ),
         (
             3 * d * d * h + d * d,
             "Queries, keys and values are counted at the full width `d` in every head: the heads "
             "divide the width among them.",
+        ),
+        (
+            2 * d * d + 2 * d * d * g,
+            "Keys and values are counted at the full width `d` in every head: like the queries, "
+            "they are `d / h` wide.",
         ),
         (
             3 * d * d + d * d * h,
@@ -219,14 +264,11 @@ def _mistakes(d: int, h: int, bias: bool, g: int) -> list[tuple[int, str]]:
         ),
         (d * d, "That is one of the four matrices: queries, keys, values and the output."),
         (2 * d * d, "That is two of the four matrices: queries, keys, values and the output."),
-        (weights + 4 * d, "Biases are counted although `bias` is False by default."),
-        (weights + 3 * d, "Biases are counted although `bias` is False by default."),
         (
             12 * d * d,
             "That is a whole transformer block; its feed-forward part is not asked for.",
         ),
     ]
-    return (grouped if g != h else []) + (biased if bias else []) + plain
 
 
 def _whole_number(got: Any, arguments: str) -> int:
@@ -246,15 +288,15 @@ def _whole_number(got: Any, arguments: str) -> int:
 def _must_refuse(session: Session, parameters: Any, why: str, *sizes: int, **options: int) -> None:
     refused = object()
 
-    def attempt() -> Any:
+    @functools.wraps(parameters)  # for the engine, it is the learner's function
+    def attempt(*sizes: int, **options: int) -> Any:
         try:
             return parameters(*sizes, **options)
         except (ValueError, AssertionError):  # an assert says the same
             return refused
 
     # What cannot be called, or is a placeholder, goes the engine's way.
-    usable = callable(parameters) and not is_placeholder(parameters)
-    got = session.call(attempt) if usable else session.call(parameters)
+    got = session.call(attempt if callable(parameters) else parameters, *sizes, **options)
     if got is not refused:
         arguments = ", ".join([*map(str, sizes), *(f"{k}={v}" for k, v in options.items())])
         raise Failure(
