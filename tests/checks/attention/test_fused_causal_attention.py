@@ -1,5 +1,8 @@
+import importlib
 import math
+from pathlib import Path
 
+import jupytext
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own abbreviation
@@ -236,7 +239,7 @@ MISTAKES = {
     "by hand": (variant(attend=by_hand), "never called"),
     "dropout in evaluation": (
         variant(attend=lambda self, q, k, v: sdpa(q, k, v, None, self.dropout, True)),
-        "must depend on `self.training`",
+        "must be 0 unless `self.training`",
     ),
     "dropout in evaluation, on the output": (
         variant(merge=lambda self, out: F.dropout(Base.merge(self, out), self.dropout)),
@@ -256,7 +259,18 @@ MISTAKES = {
         ),
         "float32 precision only",
     ),
-    "tuple": (variant(forward=lambda self, x: (Base.forward(self, x), None)), "return a tensor"),
+    "keep probability, always": (
+        variant(attend=lambda self, q, k, v: sdpa(q, k, v, None, 1 - self.dropout, True)),
+        "must be 0 unless `self.training`",
+    ),
+    "a switch for a probability": (
+        variant(attend=lambda self, q, k, v: sdpa(q, k, v, None, float(self.training), True)),
+        "not a switch",
+    ),
+    "tuple": (
+        variant(forward=lambda self, x: (Base.forward(self, x), None)),
+        "it returns a value of type `tuple`",
+    ),
     "other names": (
         type(
             "Other",
@@ -295,6 +309,19 @@ def test_mistakes_are_named(wrong, message):
     assert "check itself broke" not in result.messages
 
 
+@pytest.mark.parametrize("name", ["keep probability", "a switch for a probability"])
+def test_wrong_probabilities_are_not_blamed_on_the_mask(name):
+    result = check.fused_causal_attention(MISTAKES[name][0])
+    assert "diagonal" not in result.messages
+    assert "dropout must be off" not in result.messages
+
+
+@pytest.mark.parametrize("name", ["mask transposed", "mask inverted", "zeros and ones added"])
+def test_a_wrong_mask_is_not_called_right(name):
+    result = check.fused_causal_attention(MISTAKES[name][0])
+    assert not any("explicit mask is right" in note for note in result.notes)
+
+
 def test_the_first_failing_forward_names_the_mistake():
     """Not only some later test: the first of the comparisons that can tell."""
     result = check.fused_causal_attention(MISTAKES["is_causal forgotten"][0])
@@ -310,6 +337,20 @@ def test_untouched_is_not_attempted():
     placeholder = variant(forward=lambda self, x: ...)
     for answer in (None, ..., placeholder):
         assert check.fused_causal_attention(answer).status == "not attempted"
+
+
+def test_the_template_of_the_page_is_not_attempted(tmp_path, monkeypatch):
+    """As a reader runs it: from source that can be read back, with the given class above it."""
+    page = Path(__file__).parents[3] / "book/attention/multi-head.md"
+    cells = [cell["source"] for cell in jupytext.read(page)["cells"]]
+    (given,) = (cell for cell in cells if "class CausalSelfAttention(" in cell)
+    (template,) = (cell for cell in cells if "class MyFusedAttention(" in cell)
+    (tmp_path / "fused_template.py").write_text(f"import torch\n{given}\n\n{template}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("fused_template")
+    result = check.fused_causal_attention(module.MyFusedAttention)
+    assert result.status == "not attempted", result
+    assert check.fused_causal_attention(module.CausalSelfAttention).messages.count("\n") == 0
 
 
 @pytest.mark.parametrize("rubbish", [3, "text", lambda *a, **k: 7, lambda: None, int, nn.Identity])

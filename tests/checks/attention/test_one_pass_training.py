@@ -127,6 +127,8 @@ MISTAKES = {
     ),
     "mean of rows": (lambda m, x: by_cross_entropy(m, x).mean(1), "mean of each row"),
     "mean over rows": (lambda m, x: by_cross_entropy(m, x).mean(0), "mean over the rows"),
+    "sum of rows": (lambda m, x: by_cross_entropy(m, x).sum(1), "sum of each row"),
+    "sum over rows": (lambda m, x: by_cross_entropy(m, x).sum(0), "sum over the rows"),
     "sum": (lambda m, x: by_cross_entropy(m, x).sum(), "sum of the losses"),
     "flat": (lambda m, x: by_cross_entropy(m, x).flatten(), "put them in shape"),
     "transposed losses": (lambda m, x: by_cross_entropy(m, x).T, "instead of (B, T - 1)"),
@@ -164,6 +166,16 @@ def test_wrong_losses_are_named(wrong, message):
     assert message in result.messages
     first = next(o for o in result.outcomes if o.status == "failed")
     assert message in first.message  # on the smallest input already
+
+
+@pytest.mark.parametrize(
+    "wrong", [lambda m, x: by_cross_entropy(m, x).flatten(), lambda m, x: by_cross_entropy(m, x)[0]]
+)
+def test_one_row_or_one_column_is_not_blamed_on_a_mean(wrong):
+    result = check.one_pass_training(all_losses=wrong)
+    messages = {o.name: o.message for o in result.outcomes}
+    assert "You return the" not in result.messages
+    assert "shape is (5,); it should be (1, 5)" in messages["all_losses: a single text"]
 
 
 def test_a_call_per_prefix_is_named():
@@ -247,14 +259,84 @@ def test_exact_comparison_is_named():
     assert "not exactly" in failed.popitem()[1]
 
 
-def test_a_wide_tolerance_is_named():
-    failed = failed_tests(changing(atol=0.1))
-    assert "tolerance too wide" in failed["finds the leak: a weak leak"]
+@pytest.mark.parametrize("atol", [1e-4, 1e-3, 1e-2])
+def test_a_wide_tolerance_is_named(atol):
+    failed = failed_tests(changing(atol=atol))
+    assert list(failed) == ["finds the leak: a weak leak"]
+    assert "is your tolerance wider" in failed.popitem()[1]
+
+
+def test_a_wide_tolerance_between_prefixes_is_named():
+    def is_causal(model, tokens):
+        full = model(tokens)
+        return all(
+            torch.allclose(model(tokens[:, :t]), full[:, :t], rtol=0, atol=1e-4)
+            for t in range(1, tokens.shape[1])
+        )
+
+    assert "is your tolerance wider" in failed_tests(is_causal)["finds the leak: a weak leak"]
+
+
+@pytest.mark.parametrize(("sign", "missed"), [(1, "lowers"), (-1, "raises")])
+def test_a_forgotten_absolute_value_is_named(sign, missed):
+    def is_causal(model, tokens):
+        before = model(tokens)
+        for s in range(1, tokens.shape[1]):
+            changed = tokens.clone()
+            changed[:, s] = (changed[:, s] + 1) % before.shape[-1]
+            if (sign * (model(changed) - before)[:, :s]).max() > 1e-5:
+                return False
+        return True
+
+    failed = failed_tests(is_causal)
+    assert list(failed) == [f"finds the leak: every change {missed} the logits"]
+    assert "absolute value" in failed.popitem()[1]
+
+
+@pytest.mark.parametrize("token", [0, 6])
+def test_always_writing_the_same_token_is_named(token):
+    def is_causal(model, tokens):
+        before = model(tokens)
+        for s in range(1, tokens.shape[1]):
+            changed = tokens.clone()
+            changed[:, s] = token
+            if (model(changed)[:, :s] - before[:, :s]).abs().max() > 1e-5:
+                return False
+        return True
+
+    failed = failed_tests(is_causal)
+    assert list(failed) == [f"finds the leak: in a text of token {token} only"]
+    assert "another token, whatever stood there before" in failed.popitem()[1]
+
+
+def overwriting(order):
+    def is_causal(model, tokens):
+        before = model(tokens)
+        for s in order:
+            tokens[:, s] = (tokens[:, s] + 1) % before.shape[-1]
+            if (model(tokens)[:, :s] - before[:, :s]).abs().max() > 1e-5:
+                return False
+        return True
+
+    return is_causal
+
+
+def test_a_forgotten_clone_is_named():
+    failed = failed_tests(overwriting(range(1, 8)))
+    assert "`clone` it" in failed["finds causal models causal"]
+    notes = check.one_pass_training(is_causal=overwriting(range(1, 8))).notes
+    assert not any("does not depend on it" in note for note in notes)
+
+
+def test_overwriting_the_text_without_harm_passes_with_a_note():
+    result = check.one_pass_training(is_causal=overwriting(range(7, 0, -1)))
+    assert not result.messages
+    assert ["changes `tokens` itself" in note for note in result.notes] == [True]
 
 
 def test_changing_only_the_first_token_finds_nothing():
     failed = failed_tests(changing(positions=[0]))
-    assert sum(name.startswith("finds the leak") for name in failed) == 7
+    assert sum(name.startswith("finds the leak") for name in failed) == 11
 
 
 def test_a_tester_that_never_calls_the_model_is_caught():

@@ -15,12 +15,13 @@ from llmbook.checks.engine import (
     Session,
     expect_close,
     expect_shape,
+    is_placeholder,
     to_tensor,
 )
 
 LENGTH = 5
-HIDES = -100.0
-"""An additive entry up to this hides a position: e^-100 is nothing beside 1 in any float format."""
+HIDES = -30.0
+"""An additive entry up to this hides a position here: e^-30 is far below rounding in float32."""
 
 
 def causal_mask(
@@ -32,7 +33,7 @@ def causal_mask(
     at_index_700: Any = None,
     sees_all: Any = None,
 ) -> Result:
-    """Check exercise 11.2; pass any subset of the answers by name.
+    """Check the causal mask, its weights and counts; pass any subset of the answers by name.
 
     Parameters
     ----------
@@ -83,6 +84,7 @@ def causal_mask(
             "The last token may attend to itself too.": LENGTH - 1,
             "That is the smallest count.": 1,
             "That is the number of pairs in the whole mask, not the count of one token.": 15,
+            "That is the number of entries of the mask, hidden ones included.": LENGTH**2,
         },
     )
     session.number(
@@ -97,6 +99,8 @@ def causal_mask(
             "These are the tokens after it and itself; the mask hides the later ones.": 324,
             "Nothing is masked in this count.": 1024,
             "One too many: is the token itself counted twice?": 702,
+            "That is 700 − 1: two too few. Index 700, counted from 0, is not the 700th token, and "
+            "the token itself counts too.": 699,
         },
     )
     session.choice(
@@ -112,11 +116,32 @@ def causal_mask(
 
 
 def _matrix(value: Any, name: str) -> Tensor:
+    _refuse_gaps_and_texts(value, name)
     matrix = to_tensor(value, f"`{name}`")
     if matrix.is_complex():
         raise Failure(f"`{name}` should hold real numbers.")
     expect_shape(matrix, (LENGTH, LENGTH))
     return matrix.double().cpu()
+
+
+def _refuse_gaps_and_texts(value: Any, name: str) -> None:
+    """Fail if entries of nested lists are placeholders or texts, and name them."""
+    if isinstance(value, Tensor):
+        return
+    try:
+        entries = np.array(value, dtype=object).ravel().tolist()
+    except (TypeError, ValueError, RuntimeError):  # ragged: named later
+        return
+    if len(entries) == 1 and entries[0] is value:  # no list at all
+        return
+    for entry in entries:
+        if is_placeholder(entry):
+            raise Failure(f"An entry of `{name}` is `{entry}`: every entry must be a number.")
+        if isinstance(entry, str):
+            raise Failure(
+                f"The entries of `{name}` are texts ({entry!r:.20}), not numbers: leave the quotes "
+                'out, and write −∞ as `float("-inf")`.'
+            )
 
 
 # --- (a) mask -------------------------------------------------------------------------------------
@@ -299,6 +324,7 @@ def _check_weights(weights: Tensor) -> None:
 
 
 def _check_attended(given: Any) -> None:
+    _refuse_gaps_and_texts(given, "attended")
     counts = to_tensor(given, "`attended`").double()
     expect_shape(counts, (LENGTH,))
     n = torch.arange(LENGTH, dtype=torch.float64)

@@ -1,5 +1,6 @@
 """Check of exercise 13.5, all losses from one pass."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -25,16 +26,22 @@ class _PrefixModel(nn.Module):
 
     The weight of position s for position t is ``mix[t, s]``: lower triangular is causal, and every
     entry above the diagonal is a leak. The logits depend on the position of a token, not only on
-    which tokens there are.
+    which tokens there are. `extra` adds to the logits what it makes of the tokens.
     """
 
-    def __init__(self, mix: Tensor, noise: float = 0.0) -> None:
+    def __init__(
+        self,
+        mix: Tensor,
+        noise: float = 0.0,
+        extra: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(7)
         self.embed = nn.Parameter(torch.randn(VOCAB, 5, generator=generator))
         self.unembed = nn.Parameter(torch.randn(5, VOCAB, generator=generator))
         self.mix = mix
         self.noise = noise
+        self.extra = extra
         self.calls: list[tuple[int, ...]] = []
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -44,7 +51,8 @@ class _PrefixModel(nn.Module):
         logits = mixed.tanh() @ self.unembed
         # Rounding: two calls of a float32 model need not agree to the last bit.
         rounding: Tensor = logits * self.noise * (-1) ** len(self.calls)
-        return logits + rounding
+        logits = logits + rounding
+        return logits if self.extra is None else self.extra(logits, tokens)
 
 
 def _causal_mix(length: int) -> Tensor:
@@ -65,7 +73,7 @@ def _expected_losses(model: nn.Module, tokens: Tensor) -> Tensor:
 def one_pass_training(
     all_losses: Callable[..., Any] | None = None, is_causal: Callable[..., Any] | None = None
 ) -> Result:
-    """Check exercise 13.5; pass either function or both.
+    """Check all losses from one pass, and a test for causal models; pass either or both.
 
     Parameters
     ----------
@@ -179,21 +187,10 @@ def _compare_losses(
             lambda: expected.mean(),
         ),
         Mistake(
-            f"You return the mean of each row; the exercise asks for shape {shape}.",
-            lambda: expected.mean(dim=1),
-        ),
-        Mistake(
-            f"You return the mean over the rows; the exercise asks for shape {shape}.",
-            lambda: expected.mean(dim=0),
-        ),
-        Mistake(
             f"You return the sum of the losses; the exercise asks for every one, in shape {shape}.",
             lambda: expected.sum(),
         ),
-        Mistake(
-            f"The values are right; put them in shape (B, T - 1) = {shape}.",
-            lambda: expected.flatten(),
-        ),
+        *_reductions(expected),
         Mistake(
             f"The values are right, but the shape is (T - 1, B) instead of (B, T - 1) = {shape}.",
             lambda: expected.T,
@@ -245,6 +242,27 @@ def _compare_losses(
     )
 
 
+def _reductions(expected: Tensor) -> list[Mistake]:
+    """Losses flattened or summed up over one dimension, where these can be told apart."""
+    shape = tuple(expected.shape)
+    if 1 in shape:  # a mean over one row is that row, flat: only the shape can be named
+        return []
+    return [
+        Mistake(
+            f"The values are right; put them in shape (B, T - 1) = {shape}.",
+            lambda: expected.flatten(),
+        ),
+        *(
+            Mistake(
+                f"You return the {name} {over}; the exercise asks for shape {shape}.",
+                functools.partial(reduce, expected, dim=dim),
+            )
+            for name, reduce in (("mean", torch.mean), ("sum", torch.sum))
+            for dim, over in ((1, "of each row"), (0, "over the rows"))
+        ),
+    ]
+
+
 # --- (c) is_causal --------------------------------------------------------------------------------
 
 
@@ -286,51 +304,142 @@ def _leaks(length: int) -> dict[str, tuple[Tensor, str]]:
             leak(*((t, t + 2) for t in range(length - 2))),
             "A leak need not come from the neighbor: compare all positions before the changed one.",
         ),
-        "a weak leak": (
-            leak((half, half + 1), weight=2e-3),
-            "Its logits move by about 1e-3, far above rounding: is the tolerance too wide?",
-        ),
     }
+
+
+WEAK = 8e-5
+"""By how much the weakest leak moves a logit, whatever the other token: not yet rounding."""
+
+FAVORITE = 2
+"""The token that a one-sided leak waits for; the texts hold it where the leak looks."""
+
+
+def _weak_leak(logits: Tensor, tokens: Tensor) -> Tensor:
+    """Position 2 sees the token at 3, which moves the logit of its own number by WEAK."""
+    seen = F.pad(F.one_hot(tokens[:, 3:4], VOCAB), (0, 0, 2, tokens.shape[1]))
+    return logits + WEAK * seen[:, : tokens.shape[1]]
+
+
+def _one_sided_leak(logits: Tensor, tokens: Tensor, sign: int) -> Tensor:
+    """Position 2 sees whether there is a token at 3, and moves one way if it is another one."""
+    if tokens.shape[1] <= 3:
+        return logits
+    amount = 1.0 + (tokens[:, 3] != FAVORITE)
+    return logits + 0.1 * sign * F.pad(amount[:, None, None], (0, 0, 2, tokens.shape[1] - 3))
 
 
 def _check_tester(session: Session, is_causal: Any) -> None:
     length = 8
 
-    def verdict(mix: Tensor, noise: float = 0.0, rows: int = 2) -> bool:
-        tokens = torch.randint(VOCAB, (rows, length))
-        return _to_bool(session.call(is_causal, _PrefixModel(mix, noise), tokens))
+    def verdict(model: _PrefixModel, tokens: Tensor, right: bool, why: str) -> None:
+        """Fail with `why` unless the learner's verdict on `model` is `right`."""
+        causal, overwritten = _ask(session, is_causal, model, tokens)
+        if causal != right:
+            raise Failure(
+                "The verdict is wrong, and you change `tokens` itself: each comparison also meets "
+                "the changes made before it. `clone` it, and write into the copy."
+                if overwritten
+                else why
+            )
+        if overwritten:
+            session.note("your tester changes `tokens` itself; a caller would be surprised")
+
+    def text(rows: int = 4) -> Tensor:
+        return torch.randint(VOCAB, (rows, length))
 
     @session.test("is_causal: finds causal models causal")
     def _() -> None:
         for rows in (1, 2):
-            if not verdict(_causal_mix(length), rows=rows):
-                raise Failure(
-                    "A causal model is called leaky. A change at position s may move the logits at "
-                    "s itself and after it: leave these out of the comparison."
-                )
+            verdict(
+                _PrefixModel(_causal_mix(length)),
+                text(rows),
+                True,
+                "A causal model is called leaky. A change at position s may move the logits at "
+                "s itself and after it: leave these out of the comparison.",
+            )
 
     @session.test("is_causal: takes rounding for rounding")
     def _() -> None:
-        if not verdict(_causal_mix(length), noise=1e-7):
-            raise Failure(
-                "A causal model is called leaky whose logits differ from call to call in the last "
-                "bit only: compare with the tolerance that the exercise names, not exactly."
-            )
+        verdict(
+            _PrefixModel(_causal_mix(length), noise=1e-7),
+            text(),
+            True,
+            "A causal model is called leaky whose logits differ from call to call in the last "
+            "bit only: compare with the tolerance that the exercise names, not exactly.",
+        )
 
     @session.test("is_causal: finds a model causal that ignores the context")
     def _() -> None:
-        if not verdict(torch.eye(length)):
-            raise Failure(
-                "A model in which each position sees itself only is called leaky; it reads no "
-                "later token, so it is causal."
-            )
+        verdict(
+            _PrefixModel(torch.eye(length)),
+            text(),
+            True,
+            "A model in which each position sees itself only is called leaky; it reads no "
+            "later token, so it is causal.",
+        )
 
     for name, (mix, advice) in _leaks(length).items():
 
         @session.test(f"is_causal: finds the leak: {name}")
         def _(name: str = name, mix: Tensor = mix, advice: str = advice) -> None:
-            if verdict(mix):
-                raise Failure(f"The leak ({name}) is not found. {advice}")
+            verdict(_PrefixModel(mix), text(), False, f"The leak ({name}) is not found. {advice}")
+
+    @session.test("is_causal: finds the leak: a weak leak")
+    def _() -> None:
+        verdict(
+            _PrefixModel(_causal_mix(length), extra=_weak_leak),
+            text(),
+            False,
+            "A weak leak is not found. It moves logits by more than the 1e-5 that the exercise "
+            "calls rounding: is your tolerance wider?",
+        )
+
+    for direction, sign in (("lowers", -1), ("raises", 1)):
+
+        @session.test(f"is_causal: finds the leak: every change {direction} the logits")
+        def _(direction: str = direction, sign: int = sign) -> None:
+            tokens = text()
+            tokens[:, 3] = FAVORITE
+            verdict(
+                _PrefixModel(
+                    _causal_mix(length), extra=functools.partial(_one_sided_leak, sign=sign)
+                ),
+                tokens,
+                False,
+                f"A leak through which every change {direction} the logits is not found: a "
+                "difference of either sign counts, so compare its absolute value.",
+            )
+
+    for token in (0, VOCAB - 1):
+
+        @session.test(f"is_causal: finds the leak: in a text of token {token} only")
+        def _(token: int = token) -> None:
+            verdict(
+                _PrefixModel(_leaks(length)["no mask"][0]),
+                torch.full((2, length), token),
+                False,
+                f"A model without mask is called causal on a text in which every token is {token}. "
+                "Is what you put in its place another token, whatever stood there before?",
+            )
+
+
+def _ask(
+    session: Session, is_causal: Any, model: _PrefixModel, tokens: Tensor
+) -> tuple[bool, bool]:
+    """Return the learner's verdict, and whether it was reached by overwriting the text."""
+    if not callable(is_causal):
+        return _to_bool(session.call(is_causal, model, tokens)), False
+    overwritten = False
+
+    @functools.wraps(is_causal)
+    def guarded(model: _PrefixModel, tokens: Tensor) -> Any:
+        nonlocal overwritten
+        own = tokens.clone()
+        verdict = is_causal(model, own)
+        overwritten = not torch.equal(own, tokens)
+        return verdict
+
+    return _to_bool(session.call(guarded, model, tokens)), overwritten
 
 
 def _to_bool(got: Any) -> bool:
