@@ -32,7 +32,7 @@ lab: environment  ## open JupyterLab on the notebooks
 	jupyter lab notebooks
 
 test: browser book lint  ## everything that CI runs
-	python -m pytest tests
+	python -m pytest tests -n 2 --dist loadfile
 	$(MAKE) nbval-settings
 
 nbval: environment  ## execute the notebooks again and compare the outputs

@@ -198,10 +198,15 @@ def plain_environment(clean: Path) -> dict[str, str]:
 
 
 def test_the_package_installs_into_a_clean_environment(clean, tmp_path):
+    answer = "((q @ k.mT / q.shape[-1] ** 0.5 + mask_bias(mask)).softmax(-1)) @ v"
     code = (
-        "import llmbook.figures; from llmbook import check\n"
-        "import torch.nn.functional as F\n"
-        "print(check.scaled_dot_product_attention(F.scaled_dot_product_attention).passed)\n"
+        "import llmbook.figures, torch; from llmbook import check\n"
+        "def mask_bias(mask):\n"
+        "    if mask is None: return 0.0\n"
+        "    return torch.where(mask, 0.0, -torch.inf) if mask.dtype == torch.bool else mask\n"
+        "def answer(q, k, v, mask=None):\n"
+        f"    return {answer}\n"
+        "print(check.scaled_dot_product_attention(answer).passed)\n"
         "print(llmbook.__file__)"
     )
     done = subprocess.run(

@@ -1,6 +1,6 @@
 """Every check that a test calls, with whatever answer, has to reply within a second.
 
-Processor time is measured, which a busy machine does not stretch.
+The processor time of the calling thread is measured, which a busy machine does not stretch.
 """
 
 import time
@@ -27,11 +27,11 @@ def replies_within_a_second(
     start, finish = Session.__init__, Session.result
 
     def timed_start(self: Session, *args: object, **kwargs: object) -> None:
-        self.started = time.process_time()
+        self.started = time.thread_time()
         start(self, *args, **kwargs)
 
     def timed_finish(self: Session) -> object:
-        durations.append((self.exercise, time.process_time() - self.started))
+        durations.append((self.exercise, time.thread_time() - self.started))
         return finish(self)
 
     monkeypatch.setattr(Session, "__init__", timed_start)
