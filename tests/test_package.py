@@ -39,9 +39,7 @@ def test_import_loads_neither_matplotlib_nor_plotly():
 
 
 def test_the_package_runs_without_what_only_the_site_needs():
-    hidden = (
-        "sphinx docutils myst_nb jupyter_book jupytext nbval pytest playwright beartype hypothesis"
-    )
+    hidden = "sphinx docutils myst_nb jupyter_book jupytext nbval pytest playwright hypothesis"
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({hidden.split()!r}))\n"
         "import llmbook.figures; from llmbook import check\n"
@@ -53,7 +51,7 @@ def test_the_package_runs_without_what_only_the_site_needs():
 def test_what_a_learner_installs_stays_small():
     names = {re.split(r"[<>=~!\[ ]", requirement)[0] for requirement in PROJECT["dependencies"]}
     assert names == {
-        *("ipython", "jaxtyping", "matplotlib", "numpy", "plotly", "sympy", "torch", "tqdm"),
+        *("ipython", "matplotlib", "numpy", "plotly", "sympy", "torch", "tqdm"),
     }
 
 

@@ -30,9 +30,8 @@ def test_link_from_elsewhere_opens(page: Any) -> None:
 
 def test_link_on_the_page_opens_each_time(page: Any) -> None:
     page.goto(PAGE)
-    page.evaluate(
-        f"document.querySelector('article h1').innerHTML += '<a id=there href=\"#{SOLUTION}\">there</a>'"
-    )
+    link = f'<a id=there href="#{SOLUTION}">there</a>'
+    page.evaluate(f"document.querySelector('article h1').innerHTML += '{link}'")
     for _ in range(2):
         page.click("#there")
         page.wait_for_function(IS_OPEN)
