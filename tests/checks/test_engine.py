@@ -197,7 +197,7 @@ def test_large_inputs_are_shown_by_shape():
         (lambda x: [["a", "b"]], "numbers in rows of equal length; it is a list"),
         (lambda x: object(), "should be a tensor"),
         (lambda x: 2j * x, "holds complex numbers"),
-        (lambda x: x / y, "NameError: name 'y' is not defined"),
+        (lambda x: x / y, "NameError: name 'y' is not defined"),  # noqa: F821
         (lambda: 0, "TypeError"),
         (lambda x: sys.exit(3), "SystemExit: 3"),
         (lambda x: x @ torch.ones(7), "It was called with ([[1.0, 2.0], [3.0, 4.0]])."),
