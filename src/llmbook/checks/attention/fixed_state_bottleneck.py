@@ -64,9 +64,14 @@ def fixed_state_bottleneck(
             "That logarithm is natural: it gives nats, not bits.": math.ceil(
                 30 * math.log(LETTERS)
             ),
+            "That logarithm is natural, and not rounded.": 30 * math.log(LETTERS),
             "That logarithm is decimal: it gives decimal digits, not bits.": math.ceil(
                 30 * math.log10(LETTERS)
             ),
+            "That logarithm is decimal, and not rounded.": 30 * math.log10(LETTERS),
+            "Four bits per letter are too few: they tell 16 apart, not 26.": 30 * 4,
+            "That is enough for one letter; the string has 30.": math.ceil(math.log2(LETTERS)),
+            "One bit per letter tells only two letters apart.": 30,
             "Alphabet and length are swapped: you count strings of 26 letters from an alphabet of "
             "30.": math.ceil(LETTERS * math.log2(30)),
             "That is the number of strings. How many bits number them all?": float(LETTERS**30),
@@ -87,6 +92,10 @@ def fixed_state_bottleneck(
             "Give a whole number of letters.": state_bits / letter_bits,
             "You give every letter a whole number of bits; the string as a whole wastes "
             "less.": state_bits // 5,
+            "You give every letter a whole number of bits, which wastes some, and the length is "
+            "not a whole number.": state_bits / 5,
+            "You divide by the size of the alphabet; how many bits does one letter "
+            "carry?": state_bits // LETTERS,
             "That is a byte per letter, but a byte could tell 256 letters apart.": state_bits // 8,
             "That is for numbers of 32 bits; float16 has half of them.": math.floor(
                 2 * state_bits / letter_bits
@@ -119,10 +128,15 @@ def fixed_state_bottleneck(
             "are.": 2.0 ** (131 - whole_bits),
             "That is the share of the *bits* that the state holds. Count strings: each state "
             "leads to one answer, so how many strings can be answered right?": 131 / exact_bits,
+            "That is a share of *bits*, every letter rounded up to whole ones. Count strings: "
+            "each state leads to one answer.": 131 / 150,
             "That is nearly all. It would be all if the state had as many patterns as there are "
             "strings; or did you give the share that must fail?": 1.0,
-            "The number of answers falls by a factor for *each* bit that is missing, not in "
-            "proportion to their number.": 1 / missing,
+            # These two lie within the tolerance of each other: one message has to serve both.
+            "Either that is in percent, while a share between 0 and 1 is asked for; or it is one "
+            "over the number of missing bits, but *each* missing bit costs a factor.": (
+                (100 * 2.0**-missing + 1 / missing) / 2
+            ),
             "That is the share of the bits that is missing. Count strings: how many states are "
             "there, and how many strings?": missing / exact_bits,
             "That is the chance that a blind guess is right; the state tells the decoder much "
@@ -159,10 +173,13 @@ def fixed_state_bottleneck(
         mistakes={
             "That is the whole encoder and the whole decoder: do not count the update that reads "
             "the letter.": 60,
-            "One too few: the decoder updates before it says anything, also the first time.": 58,
+            "The decoder updates before it says anything, also the first time.": 58,
             "That is the way in a copy. In reverse, the first letter is said last.": 30,
+            "That is the string's length plus one; in reverse, the first letter is said last.": 31,
             "You count the encoder's updates only; the decoder's belong to the way as well.": 29,
             "That is the way of the *last* letter, which is said first.": 1,
+            "Nothing but the last encoder state is handed to the decoder: the information has to "
+            "travel there.": 0,
         },
     )
     session.number(
@@ -173,6 +190,8 @@ def fixed_state_bottleneck(
         mistakes={
             "That is the way through the states. The attending decoder reads the encoder state of "
             "that letter directly.": 30,
+            "That is the way to the last encoder state. The attending decoder reads the encoder "
+            "state of that letter directly.": 29,
             "The weighted sum that attention forms is no update of a state.": 1,
         },
     )
@@ -185,12 +204,13 @@ def fixed_state_bottleneck(
             "That is one encoder state; the decoder may look at those of all letters.": 64,
             "That is the number of states; each of them holds several numbers.": 32,
             "You add the length and the width.": 32 + 64,
-            "That is the size of a weight matrix; it does not depend on the string.": 64 * 64,
             "That is the number of pairs of letters; how many numbers does each state hold?": 32
             * 32,
-            "Keys and values are read off the same encoder states here; count those once.": 2
-            * 32
-            * 64,
+            # Two ways lead to this number.
+            "That is the size of a weight matrix, which does not depend on the string; or you "
+            "count each state twice, as key and as value, but it is looked at once.": 64 * 64,
+            "You count one state too many: asked are those of the letters only.": 33 * 64,
+            "That is in bits; asked is how many numbers.": 32 * 64 * 16,
         },
     )
     return session.result()
