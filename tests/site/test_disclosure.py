@@ -18,6 +18,11 @@ def page(browser: Any, site: str) -> Iterator[Any]:
     context.close()
 
 
+def expect_open(page: Any) -> None:
+    """Wait for the solution to open; Playwright's timeout is the failure."""
+    page.wait_for_function(IS_OPEN)
+
+
 def test_closed_at_first(page: Any) -> None:
     page.goto(PAGE)
     assert page.evaluate(IS_OPEN) is False
@@ -25,7 +30,7 @@ def test_closed_at_first(page: Any) -> None:
 
 def test_link_from_elsewhere_opens(page: Any) -> None:
     page.goto(f"{PAGE}#{SOLUTION}")
-    page.wait_for_function(IS_OPEN)
+    expect_open(page)
 
 
 def test_link_on_the_page_opens_each_time(page: Any) -> None:
@@ -34,7 +39,7 @@ def test_link_on_the_page_opens_each_time(page: Any) -> None:
     page.evaluate(f"document.querySelector('article h1').innerHTML += '{link}'")
     for _ in range(2):
         page.click("#there")
-        page.wait_for_function(IS_OPEN)
+        expect_open(page)
         page.evaluate(f"{IS_OPEN} = false")
 
 
@@ -42,7 +47,7 @@ def test_search_hit_inside_opens(page: Any) -> None:
     page.goto(PAGE)
     page.evaluate("localStorage.setItem('sphinx_highlight_terms', 'Solution')")
     page.reload()
-    page.wait_for_function(IS_OPEN)
+    expect_open(page)
 
 
 def test_print_opens_all_and_closes_them_again(page: Any) -> None:
