@@ -51,7 +51,8 @@ def test_the_package_runs_without_what_only_the_site_needs():
 def test_what_a_learner_installs_stays_small():
     names = {re.split(r"[<>=~!\[ ]", requirement)[0] for requirement in PROJECT["dependencies"]}
     assert names == {
-        *("ipython", "matplotlib", "numpy", "plotly", "sympy", "torch", "tqdm"),
+        *("ipython", "jaxtyping", "matplotlib", "numpy", "plotly", "sympy", "torch", "tqdm"),
+        "transformers",
     }
 
 
