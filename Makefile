@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)/tools
 
 .DEFAULT_GOAL := help
-.PHONY: help book serve notebooks lab test nbval nbval-settings lint format bench picture lock clean clean-environment environment browser
+.PHONY: help book serve notebooks lab test nbval nbval-settings lint format bench experiment picture lock clean clean-environment environment browser
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -55,6 +55,11 @@ format: environment  ## put the code in the project's format
 
 bench: environment  ## time and memory, side by side
 	python benchmarks/package.py
+	python benchmarks/flash_attention.py
+	python benchmarks/performer.py
+
+experiment: environment  ## run the experiment NAME=… and record it in src/llmbook/records
+	python experiments/run.py $(NAME)
 
 picture: book  ## take the README's picture of a page again
 	python tools/picture.py

@@ -1,5 +1,7 @@
 """What a learner installs: small, quick to import, and describing itself well."""
 
+import doctest
+import importlib
 import re
 import subprocess
 import sys
@@ -63,3 +65,10 @@ def test_every_requirement_is_pinned(extra):
         name = re.split(r"[<>=~!\[ ]", requirement)[0].lower()
         if name != "llmbook":
             assert re.search(rf"^{re.escape(name)}==", pins, re.MULTILINE), f"{name} is not pinned"
+
+
+@pytest.mark.parametrize("name", ["gpt", "positions"])
+def test_examples_in_docstrings_hold(name):
+    tried = doctest.testmod(importlib.import_module(f"llmbook.{name}"))
+    assert tried.attempted > 0
+    assert tried.failed == 0

@@ -54,7 +54,7 @@ class Modules:
 
     @cached_property
     def data(self) -> frozenset[Path]:
-        """Files that are not modules: any module may read them."""
+        """Files that are not modules: any module may read them, but a record only by its name."""
         files = (p for p in self.root.rglob("*") if p.is_file() and p.suffix not in (".py", ".pyi"))
         return frozenset(p for p in files if "__pycache__" not in p.parts)
 
@@ -75,7 +75,8 @@ class Modules:
                 names = None
             else:
                 todo += [name.rpartition(".")[0], *inner]
-        return (self.everything if names is None else frozenset(files)) | self.data
+        data = {p for p in self.data if p.parent.name != "records" or f'"{p.stem}"' in code}
+        return (self.everything if names is None else frozenset(files)) | data
 
     def _path(self, name: str) -> Path | None:
         if name.partition(".")[0] != PACKAGE:

@@ -7,7 +7,6 @@ torch.Size([1, 3, 10])
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -17,16 +16,16 @@ from torch import Tensor, nn
 from llmbook.attention import causal_mask
 from llmbook.positions import pair_frequencies, rotate, sinusoidal_encoding
 
-Positions = Literal["none", "learned", "sinusoidal", "rotary"]
+POSITIONS = ("none", "learned", "sinusoidal", "rotary")
 
 
 @dataclass(frozen=True)
 class GPTConfig:
     """Shape of a model.
 
-    `context_length` bounds the input only with learned positions. `causal=False` lets every
-    position see every other (an encoder); `window` limits attention to that many positions, the
-    own one included.
+    `positions` is one of `POSITIONS`; `context_length` bounds the input only if they are learned.
+    `causal=False` lets every position see every other (an encoder); `window` limits attention to
+    that many positions, the own one included.
     """
 
     vocab_size: int
@@ -34,7 +33,7 @@ class GPTConfig:
     n_heads: int = 2
     d_model: int = 64
     context_length: int = 128
-    positions: Positions = "rotary"
+    positions: str = "rotary"
     rotary_base: float = 10_000.0
     causal: bool = True
     window: int | None = None
@@ -47,10 +46,8 @@ class GPTConfig:
             raise ValueError(
                 f"d_model must be a multiple of n_heads = {self.n_heads}, got {self.d_model}"
             )
-        if self.positions not in get_args(Positions):
-            raise ValueError(
-                f"positions must be one of {get_args(Positions)}, got {self.positions!r}"
-            )
+        if self.positions not in POSITIONS:
+            raise ValueError(f"positions must be one of {POSITIONS}, got {self.positions!r}")
         if self.positions == "rotary" and (self.d_model // self.n_heads) % 2:
             raise ValueError(
                 "d_model / n_heads must be even for rotary positions, got "
