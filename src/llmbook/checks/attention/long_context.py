@@ -523,10 +523,9 @@ def _compare_merged(
 
 
 def _ring(session: Session, function: Any) -> None:
-    for S, P, d_kv, b in [(42, 7, 5, 8), (24, 3, 16, 2), (131_072, 8, 1024, 2)]:
-
-        @session.test(f"(c) ring: {S:,} tokens, {P} devices, d_kv = {d_kv:,}, {b} bytes")
-        def _(S: int = S, P: int = P, d_kv: int = d_kv, b: int = b) -> None:
+    @session.test("(c) ring: bytes sent")
+    def _() -> None:
+        for S, P, d_kv, b in [(42, 7, 5, 8), (24, 3, 16, 2), (131_072, 8, 1024, 2)]:
             block = S / P * d_kv * b
             sends = P - 1
             _compare_bytes(
@@ -581,10 +580,9 @@ def _ring(session: Session, function: Any) -> None:
 
 
 def _tensor_parallel(session: Session, function: Any) -> None:
-    for S, P, d, b in [(42, 7, 5, 8), (24, 3, 16, 2), (131_072, 8, 4096, 2)]:
-
-        @session.test(f"(c) tensor parallel: {S:,} tokens, {P} devices, d = {d:,}, {b} bytes")
-        def _(S: int = S, P: int = P, d: int = d, b: int = b) -> None:
+    @session.test("(c) tensor parallel: bytes sent")
+    def _() -> None:
+        for S, P, d, b in [(42, 7, 5, 8), (24, 3, 16, 2), (131_072, 8, 4096, 2)]:
             whole = S * d * b
             share = (P - 1) / P
             _compare_bytes(
@@ -655,78 +653,77 @@ def _tensor_parallel(session: Session, function: Any) -> None:
 
 
 def _block(session: Session, function: Any) -> None:
-    for d, d_kv, b, flops, bandwidth in [
-        (96, 16, 4, 1e12, 3e9),
-        (4096, 1024, 2, 989e12, 450e9),
-        (4096, 4096, 2, 312e12, 11e9),
-    ]:
-        title = f"d = {d:,}, d_kv = {d_kv:,}, {b} bytes, {flops:g} FLOP/s, {bandwidth:g} B/s"
-
-        @session.test(f"(c) smallest block: {title}")
-        def _(
-            d: int = d, d_kv: int = d_kv, b: int = b, flops: float = flops, rate: float = bandwidth
-        ) -> None:
-            exact = 2 * d_kv * b / rate / (4 * d / flops)
-            got = _one_number(session.call(function, d, d_kv, b, flops, rate))
-            if got == math.ceil(exact):
-                return
-            if exact - 1 < got < math.ceil(exact):
-                raise Failure(
-                    "That is the border itself, or it is rounded down or to the nearest: there the "
-                    "computation is still a little too short. Return the first whole number "
-                    "beyond."
-                )
-            wrong = [
-                (
-                    0.5,
-                    "Half of it: keys and values both travel, each number takes `b` bytes, and the "
-                    "bandwidth given is already that of one direction.",
-                ),
-                (
-                    2.0,
-                    "Double: there are two matrix products (scores and weighted sums), a "
-                    "multiply–add counts as two operations, and nothing is masked.",
-                ),
-                (
-                    4.0,
-                    "Four times: there are two matrix products (scores and weighted sums), and a "
-                    "multiply–add counts as two operations.",
-                ),
-                (8.0, "Bits and bytes are mixed up: the bandwidth is in bytes per second."),
-                (1 / 8, "Bits and bytes are mixed up: the bandwidth is in bytes per second."),
-                (1 / b, "The bytes per number are missing."),
-                (
-                    d / d_kv,
-                    "Keys and values are counted as wide as the queries; with grouped queries, "
-                    "`d_kv` is smaller.",
-                ),
-                ((d / d_kv) ** 2, "`d` and `d_kv` are interchanged."),
-                (
-                    d,
-                    "The width of the queries does not enter the work: every score and every sum "
-                    "takes a product for each of the `d` numbers.",
-                ),
-            ]
-            for factor, message in wrong:
-                if factor != 1 and math.floor(factor * exact) <= got <= math.ceil(factor * exact):
-                    raise Failure(message)
-            if got <= 1:
-                raise Failure(
-                    "A single token does not hide it here: is the ratio of computation and "
-                    "bandwidth upside down?"
-                )
-            if math.isclose(got, math.ceil(exact) + 1):
-                raise Failure("One too many: a block smaller by one token hides it as well.")
-            raise Failure(
-                f"{got:g} is not right, and not a mistake known here. Write down the seconds to "
-                "compute a block and those to send one, both as functions of c."
-            )
+    @session.test("(c) smallest block")
+    def _() -> None:
+        _compare_block(session, function, 96, 16, 4, 1e12, 3e9)
+        _compare_block(session, function, 4096, 1024, 2, 989e12, 450e9)
+        _compare_block(session, function, 4096, 4096, 2, 312e12, 11e9)
 
     @session.test("(c) smallest block: a link so fast that one token is enough")
     def _() -> None:
         got = _one_number(session.call(function, 64, 64, 2, 1e9, 1e12))
         if got != 1:
             raise Failure(f"Got {got:g}; the smallest whole number of tokens in a block is 1.")
+
+
+def _compare_block(
+    session: Session, function: Any, d: int, d_kv: int, b: int, flops: float, bandwidth: float
+) -> None:
+    exact = 2 * d_kv * b / bandwidth / (4 * d / flops)
+    got = _one_number(session.call(function, d, d_kv, b, flops, bandwidth))
+    if got == math.ceil(exact):
+        return
+    if exact - 1 < got < math.ceil(exact):
+        raise Failure(
+            "That is the border itself, or it is rounded down or to the nearest: there the "
+            "computation is still a little too short. Return the first whole number "
+            "beyond."
+        )
+    wrong = [
+        (
+            0.5,
+            "Half of it: keys and values both travel, each number takes `b` bytes, and the "
+            "bandwidth given is already that of one direction.",
+        ),
+        (
+            2.0,
+            "Double: there are two matrix products (scores and weighted sums), a "
+            "multiply–add counts as two operations, and nothing is masked.",
+        ),
+        (
+            4.0,
+            "Four times: there are two matrix products (scores and weighted sums), and a "
+            "multiply–add counts as two operations.",
+        ),
+        (8.0, "Bits and bytes are mixed up: the bandwidth is in bytes per second."),
+        (1 / 8, "Bits and bytes are mixed up: the bandwidth is in bytes per second."),
+        (1 / b, "The bytes per number are missing."),
+        (
+            d / d_kv,
+            "Keys and values are counted as wide as the queries; with grouped queries, "
+            "`d_kv` is smaller.",
+        ),
+        ((d / d_kv) ** 2, "`d` and `d_kv` are interchanged."),
+        (
+            d,
+            "The width of the queries does not enter the work: every score and every sum "
+            "takes a product for each of the `d` numbers.",
+        ),
+    ]
+    for factor, message in wrong:
+        if factor != 1 and math.floor(factor * exact) <= got <= math.ceil(factor * exact):
+            raise Failure(message)
+    if got <= 1:
+        raise Failure(
+            "A single token does not hide it here: is the ratio of computation and "
+            "bandwidth upside down?"
+        )
+    if math.isclose(got, math.ceil(exact) + 1):
+        raise Failure("One too many: a block smaller by one token hides it as well.")
+    raise Failure(
+        f"{got:g} is not right, and not a mistake known here. Write down the seconds to "
+        "compute a block and those to send one, both as functions of c."
+    )
 
 
 def _compare_bytes(
