@@ -70,9 +70,9 @@ def sinusoidal_similarity(
 
     if right:
 
-        @session.test("base 100")
+        @session.test("base 500")
         def _() -> None:
-            compare(7, 4, base=100)
+            compare(7, 4, base=500)
 
         @session.test("width 2")
         def _() -> None:
