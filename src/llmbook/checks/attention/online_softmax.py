@@ -226,7 +226,7 @@ def _function(session: Session, attention: Any) -> None:
         return output
 
     two = (
-        torch.tensor([[2.0, 0.0], [1.0, -1.0]]),
+        torch.tensor([[2.0, 0.0], [0.5, 2.0]]),
         torch.tensor([[0.0, 1.0], [1.0, 0.5], [2.0, 0.0], [-1.0, 1.0]]),
         torch.tensor([[4.0, 0.0, 1.0], [1.0, 2.0, 0.0], [3.0, -1.0, 0.5], [9.0, 1.0, 2.0]]),
     )

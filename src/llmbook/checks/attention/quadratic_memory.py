@@ -96,6 +96,7 @@ def quadratic_memory(
         mistakes={
             "One is not enough: while a matrix is computed from another of its size, both are "
             "there. Measure at larger n, or look at how the peak changes with n.": 1,
+            "At small n, what is linear in n counts too: measure at larger n.": 2.4,
             "That is with the backward pass; here no gradients are asked for.": 3,
             "You divided the peak by n², which leaves bytes; how many bytes has a number?": 8,
             "You divided by 2 bytes a number; `torch.randn` makes numbers of 4 bytes.": 4,
@@ -112,8 +113,8 @@ def quadratic_memory(
             "hold beside the weights?": 2,
             "That is what is kept between forward and backward; asked is the peak, which is in "
             "the backward pass.": 1,
-            "At small n the inputs and their gradients, linear in n, still count: measure at "
-            "larger n.": 4,
+            "At small n, what is linear in n counts too: measure at larger n.": 3.4,
+            "At small n, gradients of the inputs, linear in n, count too: measure at larger n.": 4,
             "You divided the peak by n², which leaves bytes; how many bytes has a number?": 12,
             "You divided by 2 bytes a number; `torch.randn` makes numbers of 4 bytes.": 6,
         },
@@ -149,25 +150,20 @@ def _compare(
     if near(right):
         return
     mistakes = {
+        "`bytes_per_number` has no effect.": n * n * h * b * 2,
         "That grows linearly with n. How many pairs of a query and a key are there?": n
         * h
         * b
         * size,
+        "That is half as much. Are the bytes of each number counted, and all scores, also those "
+        "that a causal mask would throw away?": right / 2,
         "That is how many numbers there are; the answer is asked in bytes.": right / size,
         "The number of heads has no effect: each head has a score matrix of its own.": right / h,
         "The batch size has no effect: each text has score matrices of its own.": right / b,
         "Neither the number of heads nor the batch size has an effect.": right / h / b,
-        "`bytes_per_number` has no effect.": n * n * h * b * 2,
-        "You count 4 bytes a number; `bytes_per_number` says how many, 2 unless given.": n
-        * n
-        * h
-        * b
-        * 4,
+        "That is twice as much. Is each number counted with 4 bytes, or are the weights counted "
+        "beside the scores?": right * 2,
         "That is in bits; the answer is asked in bytes.": right * 8,
-        "That is twice as much: only the scores are asked for, not the weights beside them.": right
-        * 2,
-        "That is half as much: naive attention computes every score, also those that a causal "
-        "mask would throw away.": right / 2,
         "That is the triangle under the diagonal, with it; naive attention computes every score.": (
             right * (n + 1) / (2 * n)
         ),
