@@ -115,7 +115,7 @@ def test_float32_angles_are_noted_not_failed():
 
 def by_hand(q, k, v, positions, base=10000.0):
     q, k = interleaved(q, positions, base), interleaved(k, positions, base)
-    weights = torch.exp(torch.einsum("...nd,...md->...nm", q, k) / q.shape[-1] ** 0.5)
+    weights = torch.exp(torch.einsum("...qd,...kd->...qk", q, k) / q.shape[-1] ** 0.5)
     return weights / weights.sum(-1, keepdim=True) @ v
 
 
