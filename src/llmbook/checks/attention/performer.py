@@ -1,10 +1,12 @@
 """Check of exercise 13.32, attention in linear time by random features."""
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import torch._dynamo  # takes a second, and a dispatch mode would load it within the check
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -153,6 +155,11 @@ def _check_features(session: Session, features: Any) -> None:
     def directions(r: int, d: int, seed: int) -> Tensor:
         return F.normalize(draw(r, d, seed), dim=-1)
 
+    @functools.cache
+    def many() -> Tensor:
+        """Draw 1,000 blocks of four rows, for the statistics."""
+        return draw(4000, 4, 2)
+
     @session.test("(c) shape, also where r is no multiple of d")
     def _() -> None:
         for r, d in ((4, 4), (10, 4), (3, 5), (1, 1), (6, 1)):
@@ -181,7 +188,7 @@ def _check_features(session: Session, features: Any) -> None:
 
     @session.test("(c) blocks are independent")
     def _() -> None:
-        blocks = directions(4000, 4, 2).view(1000, 4, 4)
+        blocks = F.normalize(many(), dim=-1).view(-1, 4, 4)
         cosines = blocks[:-1] @ blocks[1:].mT
         if (cosines[0] - cosines[0].round()).abs().max() < 1e-3:
             raise Failure(
@@ -194,7 +201,7 @@ def _check_features(session: Session, features: Any) -> None:
     @session.test("(c) lengths of the rows")
     def _() -> None:
         d = 4
-        squares = draw(4000, d, 3).square().sum(-1)
+        squares = many().square().sum(-1)
         mean, variance = squares.mean(), squares.var()
         if variance < 1e-6:
             if abs(mean - d) < 1e-3:
@@ -208,8 +215,8 @@ def _check_features(session: Session, features: Any) -> None:
                 "unit vectors, and a row of independent normal entries is longer than that, and "
                 "of random length."
             )
-        pairs = squares.view(-1, d)
-        if (pairs - pairs.mean(-1, keepdim=True)).abs().max() < 1e-6:
+        blocks = squares.view(-1, d)
+        if torch.allclose(blocks, blocks.mean(-1, keepdim=True), 1e-4):
             raise Failure("All rows of a block have the same length; draw one for each row.")
         # Five standard errors of each, for 4,000 squares of four normal variables.
         if abs(mean - d) > 0.25 or abs(variance - 2 * d) > 1.5:
@@ -222,25 +229,25 @@ def _check_features(session: Session, features: Any) -> None:
     @session.test("(c) each row by itself is normally distributed")
     def _() -> None:
         d = 4
-        rows = draw(8000, d, 4)
+        rows = many()
         unit = F.normalize(rows, dim=-1).view(-1, d, d)
-        mean = unit.mean(0)  # standard error 1/2 / √2000 = 0.011
-        if mean.abs().max() > 0.07:
+        mean = unit.mean(0)  # standard error 1/2 / √1000 = 0.016
+        if mean.abs().max() > 0.08:
             row, column = divmod(int(mean.abs().argmax()), d)
             raise Failure(
                 f"The directions are not uniform: coordinate {column} of row {row} of a block is "
                 f"{'negative' if mean[row, column] < 0 else 'positive'} too often (the directions "
-                f"have a mean of {mean[row, column]:.2f} there, over 2,000 blocks). An algorithm "
+                f"have a mean of {mean[row, column]:.2f} there, over 1,000 blocks). An algorithm "
                 "for Q R fixes the signs of Q by a rule of its own; look at the signs of the "
                 "diagonal of R."
             )
         covariance = rows.T @ rows / len(rows)
         probes = torch.tensor([[1.0, 0, 0, 0], [0.5, 0.5, 0.5, 0.5], [-0.6, 0, 0.8, 0]]).double()
-        kernel = (rows @ probes.T - 0.5).exp().mean(0)  # should be 1; standard error 0.015
+        kernel = (rows @ probes.T - 0.5).exp().mean(0)  # should be 1; standard error 0.02
         if (covariance - torch.eye(d)).abs().max() > 0.12 or (kernel - 1).abs().max() > 0.1:
             raise Failure(
                 "The rows are not distributed like rows of independent standard normal entries: "
-                f"over 8,000 rows the covariance of their entries is {show_value(covariance)}."
+                f"over 4,000 rows the covariance of their entries is {show_value(covariance)}."
             )
 
     @session.test("(c) all random numbers come from the generator")
@@ -350,9 +357,15 @@ def _check_attention(session: Session, attention: Any) -> None:
         q, k = F.normalize(torch.randn(2, 32, 4), dim=-1) * 15 * 4**0.25
         k = k * torch.linspace(0.97, 1, 32)[:, None]
         v, w = torch.randn(32, 3), torch.randn(16, 4)
-        compare(q, k, v, w)
-        k[1:] = k[:1] + 0.1 * k[1:]  # the first token sees only itself: keep it in range
-        compare(q, k, v, w, causal=True)
+        for causal in (False, True):
+            got = to_tensor(_attend(session, attention, q, k, v, w, causal))
+            if not got.isfinite().all():
+                raise Failure(
+                    f"{int((~got.isfinite()).sum())} of {got.numel()} outputs are infinite or NaN. "
+                    "The features overflow, or all vanish and leave 0/0: subtract suitable maxima "
+                    "from the exponents before exponentiating."
+                )
+            compare(q, k, v, w, causal)
 
     @session.test("(d) gradients of q, k and v")
     def _() -> None:
@@ -368,9 +381,12 @@ def _check_attention(session: Session, attention: Any) -> None:
                     "No gradient flows: the output does not depend on q, k and v for autograd "
                     "(`detach`, `no_grad`, `.data`, or a detour through NumPy)."
                 )
-            expected = torch.autograd.grad(_reference(q, k, v, w, causal), leaves, upstream)
+            expect_shape(out, v.shape)
+            expected = torch.autograd.grad(
+                (_reference(q, k, v, w, causal) * upstream).sum(), leaves
+            )
             try:
-                got = torch.autograd.grad(out, leaves, upstream.to(out), allow_unused=True)
+                got = torch.autograd.grad((out * upstream).sum(), leaves, allow_unused=True)
             except RuntimeError as error:
                 raise Failure(
                     f"The backward pass fails: {str(error)[:200]}\nIs a tensor changed in place "
@@ -424,7 +440,7 @@ def _expect_linear(session: Session, attention: Any, causal: bool) -> None:
         v, w = torch.randn(n, d_v), torch.randn(r, d)
         with _Work() as counter:  # type: ignore[no-untyped-call]
             _attend(session, attention, q, k, v, w, causal)
-        if counter.largest >= n * n / 2:
+        if counter.largest > 0.75 * n * n:
             raise Failure(
                 f"The {form} makes a tensor of {counter.largest:,} numbers for n = {n:,} tokens, "
                 f"r = {r} features and d = {d}: the n × n matrix is there after all. "
@@ -659,11 +675,6 @@ def _mistakes(q: Tensor, k: Tensor, v: Tensor, w: Tensor, causal: bool) -> list[
         Mistake(
             "The features do not depend on the projection: each output is the mean of the values.",
             weighed(lambda: torch.ones(*q.shape[:-1], k.shape[-2], dtype=q.dtype)),
-        ),
-        Mistake(
-            "Numerators and denominators have become 0, and 0/0 is NaN: subtract suitable maxima "
-            "from the exponents before exponentiating.",
-            lambda: torch.full_like(attend(), math.nan),
         ),
     ]
     return (_causal_mistakes(attend, log_q, log_k, v) if causal else []) + fixed
