@@ -99,7 +99,7 @@ def why_positions(
         if isinstance(twins, tuple | list) and twins and all(map(is_placeholder, twins)):
             given = None
         _expect_twins(session.call(lambda: given))
-        session.note("whether your two texts mean different things, only a reader can tell")
+        session.note("whether the two texts mean different things, only a reader can tell")
 
     given = (
         full_mean,
