@@ -219,13 +219,13 @@ def chunked(q, k, v, projection, causal=False):
 def cumsum(q, k, v, projection, causal=False):
     """All prefix sums at once, and no e^(-|q|²/2)."""
     phi_q, phi_k = stable(exponents(q, projection, norm=0), exponents(k, projection))
-    sums = torch.einsum("...nr,...nd->...nrd", phi_k, v)
+    sums = torch.einsum("...nr,...na->...nra", phi_k, v)
     total = phi_k
     if causal:
         sums, total = sums.cumsum(-3), total.cumsum(-2)
-        numerators = torch.einsum("...nr,...nrd->...nd", phi_q, sums)
+        numerators = torch.einsum("...nr,...nra->...na", phi_q, sums)
     else:
-        numerators = torch.einsum("...nr,...rd->...nd", phi_q, sums.sum(-3))
+        numerators = torch.einsum("...nr,...ra->...na", phi_q, sums.sum(-3))
         total = total.sum(-2, keepdim=True)
     return numerators / (phi_q * total).sum(-1, keepdim=True)
 

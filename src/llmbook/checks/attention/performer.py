@@ -469,7 +469,7 @@ def _expect_linear(session: Session, attention: Any, causal: bool) -> None:
 
 def _log_features(x: Tensor, w: Tensor, power: float = -0.25, norm: float = 0.5) -> Tensor:
     x = x * x.shape[-1] ** power
-    return torch.einsum("...nd,rd->...nr", x, w.to(x)) - norm * (x * x).sum(-1, keepdim=True)
+    return torch.einsum("...na,ra->...nr", x, w.to(x)) - norm * (x * x).sum(-1, keepdim=True)
 
 
 def _mask(log_kernel: Tensor, kind: str) -> Tensor:
