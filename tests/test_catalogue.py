@@ -208,7 +208,9 @@ def test_checks_are_in_the_catalogue():
 
 def test_tests_of_checks_have_a_check():
     tested = {path.stem.removeprefix("test_") for path in ROOT.glob("tests/checks/*/test_*.py")}
-    assert tested <= {catalogue.check_name(label) for label in CATALOGUE}
+    checks = [catalogue.check_name(label) for label in CATALOGUE]
+    # A part of a large check may have a file of its own: test_long_context_ring.py.
+    assert all(any(f"{name}_".startswith(f"{check}_") for check in checks) for name in tested)
 
 
 @pytest.mark.skipif(not LISTED.exists(), reason="the list of exercises is not beside the checkout")
