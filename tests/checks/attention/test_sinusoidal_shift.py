@@ -104,7 +104,7 @@ def test_right_fits_pass(fit):
 
 ANSWERS = {
     "offset": [9, 9.0, torch.tensor(9)],
-    "positions_needed": [64, np.int64(64)],
+    "rows_needed": [64, np.int64(64)],
     "random_table": [False, np.bool_(False)],
 }
 
@@ -235,6 +235,21 @@ def square(x, y):
     return x[: x.shape[1]], y[: x.shape[1]]
 
 
+def centered(x, y):
+    ones = torch.ones(len(x), 1).to(x)
+    return torch.linalg.lstsq(torch.cat([x, ones], dim=1), y, driver="gelsd").solution[:-1].T
+
+
+def in_two_by_two_blocks(x, y):
+    pairs = zip(x.split(2, dim=1), y.split(2, dim=1), strict=True)
+    return torch.block_diag(*(by_lstsq(*pair) for pair in pairs))
+
+
+def procrustes(x, y):
+    u, _, vh = torch.linalg.svd(y.T @ x)
+    return u @ vh
+
+
 def combined(k, d_model, base=10_000):
     return with_frequencies(lambda i, d, b: b ** (-i / d))(-k, d_model, base)
 
@@ -264,6 +279,11 @@ def test_two_mistakes_at_once_are_both_named():
         ("Only the first d rows are used, and", lambda x, y: torch.linalg.solve(*square(x, y))),
         ("are not divided by those", lambda x, y: y.T @ x),
         ("divided by the number of rows", lambda x, y: y.T @ x / len(x)),
+        ("were transposed", lambda x, y: torch.linalg.lstsq(x.T, y.T).solution),
+        ("were transposed", lambda x, y: torch.linalg.lstsq(x.T, y.T).solution.T),
+        ("constant is fitted along", centered),
+        ("Outside 2 × 2 blocks", in_two_by_two_blocks),
+        ("This matrix is orthogonal", procrustes),
         ("tuple of 4 things", lambda x, y: tuple(torch.linalg.lstsq(x, y))),
         ("raised", lambda x, y: torch.linalg.solve(x, y)),
         ("entries are not", lambda x, y: torch.zeros(x.shape[1], x.shape[1])),
@@ -284,12 +304,13 @@ def test_mistakes_in_the_fit_are_named(named, fit):
         ("offset", 5, "not to the middle one"),
         ("offset", 1, "not to the first"),
         ("offset", -15, "last factor alone"),
-        ("positions_needed", 32, "two components"),
-        ("positions_needed", 1, "nothing is assumed"),
-        ("positions_needed", 2, "span a plane"),
-        ("positions_needed", 4096, "one equation for each row"),
-        ("positions_needed", 65, "One fewer"),
-        ("positions_needed", 63, "still missing"),
+        ("offset", -1, "only one of the three goes back"),
+        ("rows_needed", 32, "two components"),
+        ("rows_needed", 1, "nothing is assumed"),
+        ("rows_needed", 2, "span a plane"),
+        ("rows_needed", 4096, "one equation for each row"),
+        ("rows_needed", 65, "number of rows of `before`"),
+        ("rows_needed", 63, "one too few"),
         ("random_table", True, "Nothing is left to choose"),
         ("random_table", "no", "Choose one of"),
     ],
@@ -322,9 +343,7 @@ def test_an_untouched_answer_is_not_attempted(nothing):
     "rubbish", [3, "matrix", torch.eye(2), lambda: 0, lambda *a, **k: "x", lambda *a, **k: [1, [2]]]
 )
 def test_rubbish_fails_without_an_exception(rubbish):
-    result = run(
-        rubbish, rubbish, offset="nine", positions_needed=[64], random_table=torch.zeros(2)
-    )
+    result = run(rubbish, rubbish, offset="nine", rows_needed=[64], random_table=torch.zeros(2))
     assert {outcome.status for outcome in result.outcomes} == {"failed"}
     assert "broke" not in result.messages
 
@@ -333,10 +352,10 @@ def test_the_answer_is_not_leaked():
     messages = run(
         lambda k, d, base=1e4: torch.full((d, d), 0.123),
         lambda x, y: torch.full((x.shape[1], x.shape[1]), 0.123),
-        offset=1000, positions_needed=1000,
+        offset=1000, rows_needed=1000,
     ).messages  # fmt: skip
     assert messages.count("not a mistake known here") == 2
     for answer in ("0.8415", "0.5403", "sin(", "cos("):
         assert answer not in messages
     for answer in ("9", "64"):
-        assert not re.search(rf"\b{answer}\b", run(offset=1000, positions_needed=1000).messages)
+        assert not re.search(rf"\b{answer}\b", run(offset=1000, rows_needed=1000).messages)

@@ -28,7 +28,7 @@ def sinusoidal_shift(
     fit_shift: Callable[..., Any] | None = None,
     *,
     offset: float | None = None,
-    positions_needed: float | None = None,
+    rows_needed: float | None = None,
     random_table: bool | None = None,
 ) -> Result:
     """Check the matrix that moves sinusoidal encodings by k positions, and its recovery from data.
@@ -46,9 +46,10 @@ def sinusoidal_shift(
         sum of squares of ``after[j] - M @ before[j]`` smallest.
     offset
         The whole number k for which the product in (c) is M_k.
-    positions_needed
-        From how many consecutive positions M_k is determined at d_model = 64, in exact arithmetic,
-        if nothing is assumed about it but that it is a matrix.
+    rows_needed
+        From how many rows M_k is determined at d_model = 64, in exact arithmetic, if ``before``
+        holds the encodings of consecutive positions and nothing is assumed about M_k but that it is
+        a matrix.
     random_table
         True or False: whether one matrix moves all of 1,000 random vectors of width 64 on by one.
     """
@@ -88,8 +89,8 @@ def sinusoidal_shift(
 
     @session.test("fit: exact data")
     def _() -> None:
-        before = torch.randn(9, 3, dtype=torch.float64)
-        _compare_fit(session, fit_shift, before, before @ torch.randn(3, 3).double())
+        before = torch.randn(9, 4, dtype=torch.float64)
+        _compare_fit(session, fit_shift, before, before @ torch.randn(4, 4).double())
 
     @session.test("fit: as many rows as columns")
     def _() -> None:
@@ -114,23 +115,25 @@ def sinusoidal_shift(
             "The transpose belongs to the last factor alone.": -15,
             "The transpose belongs to the last factor, not to the first.": 1,
             "The transpose belongs to the last factor, not to the middle one.": 5,
+            "The transpose belongs to the last factor alone: only one of the three goes back.": -1,
         },
     )
     session.number(
-        "positions_needed",
-        positions_needed,
+        "rows_needed",
+        rows_needed,
         64,
         rtol=0,
         mistakes={
-            "That many positions span that many directions; the matrix acts on twice as many. Each "
+            "That many rows span that many directions; the matrix acts on twice as many. Each "
             "pair has two components.": 32,
-            "One position is enough if you know that the matrix is made of rotations. Here nothing "
+            "One row is enough if you know that the matrix is made of rotations. Here nothing "
             "is assumed: what does M do to all directions that one encoding does not span?": 1,
-            "Two positions span a plane; what does M do to all other directions?": 2,
-            "That is the number of unknowns, but each position gives one equation for each row of "
-            "the matrix.": 64 * 64,
-            "One fewer is enough: look at the rank of the table, and count both ends.": 65,
-            "One direction is still missing.": 63,
+            "Two rows span a plane; what does M do to all other directions?": 2,
+            "That is the number of unknowns, but each row of the table gives one equation for each "
+            "row of the matrix.": 64 * 64,
+            "For k = 1 that is how many positions `before` and `after` hold together. Asked is the "
+            "number of rows of `before`; if you meant those, it is one too many.": 65,
+            "That is one too few: one direction is still missing.": 63,
         },
     )
     session.choice(
@@ -333,6 +336,8 @@ def _compare_fit(session: Session, fit_shift: Any, before: Tensor, after: Tensor
         return fitted
 
     right = solution(wide_before, wide_after).T
+    transposed = torch.linalg.pinv(wide_before.T) @ wide_after.T
+    centered = [x - x.mean(dim=0) for x in (wide_before, wide_after)]
     expect_close(
         got,
         right,
@@ -368,7 +373,42 @@ def _compare_fit(session: Session, fit_shift: Any, before: Tensor, after: Tensor
                 "right only if the columns of `before` were orthonormal.",
                 lambda: wide_after.T @ wide_before / len(before),
             ),
+            *(
+                Mistake(
+                    "This matrix combines the rows of `before` with each other, not its columns: "
+                    "the tables that went into the fit were transposed.",
+                    partial(Tensor.clone, found),
+                )
+                for found in (transposed, transposed.T)
+            ),
+            Mistake(
+                "The means of the tables are subtracted first, or a constant is fitted along. "
+                "Asked is a matrix alone.",
+                lambda: (torch.linalg.pinv(centered[0]) @ centered[1]).T,
+            ),
+            Mistake(
+                "Outside 2 × 2 blocks on its diagonal this matrix is zero. The best one is not, "
+                "for these tables: nothing may be assumed about it.",
+                lambda: got if _is_in_blocks(got) else None,
+            ),
+            Mistake(
+                "This matrix is orthogonal, and the best one is not, for these tables: nothing may "
+                "be assumed about it.",
+                lambda: got if _is_orthogonal(got) else None,
+            ),
         ],
         rtol=1e-3,
         atol=1e-4,
     )
+
+
+def _is_orthogonal(matrix: Any) -> bool:
+    m = to_tensor(matrix).double().cpu()
+    return torch.allclose(m @ m.T, torch.eye(len(m)).double(), rtol=0, atol=1e-3)
+
+
+def _is_in_blocks(matrix: Any) -> bool:
+    m = to_tensor(matrix).double().cpu()
+    pair = torch.arange(len(m)) // 2
+    outside = pair[:, None] != pair
+    return bool(outside.any() and m.any() and (m[outside] == 0).all())
