@@ -465,7 +465,7 @@ class Session:
             raise Failure(
                 _diagnose_number(value, expected, max(rtol, 1e-9), unit)
                 or f"{value:g}{' ' * bool(unit)}{unit} is not right, and not a mistake known here."
-                f"\nGo through the hints, and check each factor{' with its unit' * bool(unit)}."
+                f"\nGo through the hints{', and check each factor with its unit' * bool(unit)}."
             )
 
     def choice(self, name: str, given: Any, expected: Any, wrong: Mapping[Any, str]) -> None:
