@@ -197,7 +197,7 @@ def test_the_unbroken_builder_passes():
         ({"first_missing": 2**24 + 1}, "float32"),
         ({"spacing": 256}, "largest error"),
         ({"spacing": 1024}, "Twice too much"),
-        ({"spacing": 128}, "how many steps"),
+        ({"spacing": 128}, "number of steps"),
         ({"spacing": 64}, "float16"),
         ({"spacing": 0.0078125}, "just above 1"),
         ({"angle_error": 0.0078125}, "whole distance"),
