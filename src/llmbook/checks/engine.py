@@ -700,8 +700,10 @@ def _diagnose_number(value: float, expected: float, rtol: float, unit: str) -> s
 
     if is_ratio(-1):
         return "The size is right, the sign is not."
-    if is_ratio(100) or is_ratio(0.01):
-        return "Off by a factor of 100: is one a fraction and the other a percentage?"
+    if is_ratio(100):
+        return "100 times too large: is it a percentage where a fraction is asked?"
+    if is_ratio(0.01):
+        return "100 times too small: is it a fraction where a percentage is asked?"
     if not unit:
         return ""
     for power in (1, 2, 3, 4):

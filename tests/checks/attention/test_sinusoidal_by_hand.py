@@ -145,6 +145,9 @@ MISTAKES = [
     ("have changed places", "halves", TABLE[:, HALVES][ASKED_SWAPPED]),
     ("of degrees", "halves", DEGREES[:, HALVES][ASKED]),
     ("counted from 1", "halves", FROM_ONE[:, HALVES][ASKED]),
+    ("gives a cosine here", "halves", [0, 1, 0.84, 1]),
+    ("2 of the 4 entries are not filled in", "halves", [0, None, 0.84, ...]),
+    ("1 of the 8 entries are not filled in", "pairs", [[0, 1], [0, 1], [0.84, None], [0.01, 1]]),
     ("sine comes first", "pairs", IN_PAIRS[ASKED][:, ::-1]),
     ("All four hold pair 0", "pairs", IN_PAIRS[[0, 0, 1, 1], [0, 0, 0, 0]]),
     ("have changed places", "pairs", IN_PAIRS[ASKED_SWAPPED]),
@@ -154,10 +157,12 @@ MISTAKES = [
     ("too fast", "pairs", encode([1, 0.1]).reshape(3, 2, 2)[ASKED]),
     ("of degrees", "pairs", DEGREES.reshape(3, 2, 2)[ASKED]),
     ("counted from 1", "pairs", FROM_ONE.reshape(3, 2, 2)[ASKED]),
+    ("Each sine stands twice", "pairs", IN_PAIRS[ASKED][:, [0, 0]]),
     ("reading of (a)", "swapped", TABLE[ASKED]),
     ("even components are sines", "swapped", COSINE_FIRST[ASKED_SWAPPED]),
     ("of degrees", "swapped", DEGREES[ASKED_SWAPPED]),
     ("counted from 1", "swapped", FROM_ONE[ASKED_SWAPPED]),
+    ("Two readings at once", "swapped", TABLE[:, HALVES][ASKED_SWAPPED]),
     ("entries are not", "swapped", [3, 3, 3, 3]),
 ]
 
@@ -180,6 +185,12 @@ def test_an_untouched_answer_is_not_attempted(nothing):
     assert check.sinusoidal_by_hand(**dict.fromkeys(EXACT, nothing)).status == "not attempted"
 
 
+@pytest.mark.parametrize("nothing", [None, ...])
+def test_a_list_of_placeholders_is_not_attempted(nothing):
+    lists = {"table": [[nothing] * 4] * 3, "halves": [nothing] * 4, "pairs": [(nothing, nothing)]}
+    assert check.sinusoidal_by_hand(**lists).status == "not attempted"
+
+
 @pytest.mark.parametrize("value", ["x", object(), {}, [[1], [2, 3]], 7, float("nan"), [[1j]], []])
 @pytest.mark.parametrize("name", EXACT)
 @pytest.mark.filterwarnings("ignore:Casting complex")
@@ -192,7 +203,7 @@ def test_rubbish_fails_without_an_exception(name, value):
 @pytest.mark.parametrize(("named", "name", "value"), MISTAKES)
 def test_no_message_shows_the_right_values(named, name, value):
     messages = only(**{name: value})[0].messages
-    given = {f"{abs(x):.3f}"[1:] for x in np.ravel(value)}
+    given = {f"{abs(x):.3f}"[1:] for x in np.ravel(value) if x not in (None, ...)}
     for right in np.unique(DECIMAL[name].round(3)):
         digits = f"{abs(right):.3f}"[1:]
         assert right in (0, 1) or digits in given or digits not in messages

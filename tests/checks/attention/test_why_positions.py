@@ -127,7 +127,8 @@ def test_accuracy_passes_in_any_form(value):
         ("wrong on all", 0),
         ("two answers", 0.25),
         ("percentage", 50),
-        ("not right", 0.51),
+        ("Asked is the exact share", 0.51),
+        ("not right", 0.7),
     ],
 )
 def test_mistakes_in_the_accuracy_are_named(named, value):
@@ -263,7 +264,7 @@ READ_MISTAKES = [
     ("it looks at other rows", lambda o: (o[:, 0] / o[0, 0]) ** -1 - 1),
     ("it looks at other rows", lambda o: len(o) - 1 / o[:, 0]),
     ("wrong sign", lambda o: 1 - 1 / o[:, 0]),
-    ("cut down to 2", lambda o: (1 / o[:, 0] - 1 - 1e-6).int().clamp(min=0)),
+    ("cut down to 2?", lambda o: (1 / o[:, 0] - 1 - 1e-6).int().clamp(min=0)),
     ("one number a row", lambda o: 1 / o[0, 0] - 1),
     ("one number a row", lambda o: o.expand(-1, 2)),
     ("entries are not", lambda o: 2 / o[:, 0] - 2),
@@ -282,6 +283,18 @@ def test_mistakes_in_reading_are_named(named, read):
     result = check.why_positions(token_qkv=marker, position_of=read)
     assert result.status == "failed"
     assert named in result.messages
+
+
+def test_a_short_text_does_not_look_cut_down():
+    def ids_averaged(tokens):
+        flat = torch.zeros(len(tokens), 1)
+        return flat, flat, tokens.float()[:, None]
+
+    messages = check.why_positions(
+        token_qkv=ids_averaged, position_of=lambda output: output[:, 0].round()
+    ).messages
+    assert "Tokens: [0, 1]" in messages
+    assert "cut down" not in messages
 
 
 def test_a_meter_that_fails_on_longer_texts_only_is_caught():

@@ -7,7 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llmbook.checks.engine import Mistake, Result, Session, expect_close, to_tensor
+from llmbook.checks.engine import (
+    Failure,
+    Mistake,
+    Result,
+    Session,
+    expect_close,
+    is_placeholder,
+    to_tensor,
+)
 from llmbook.positions import sinusoidal_encoding
 
 D_MODEL = 4
@@ -62,7 +70,13 @@ def sinusoidal_by_hand(
     def test(name: str, given: Any, expected: Tensor, mistakes: list[Mistake]) -> None:
         @session.test(name)
         def _() -> None:
-            values = to_tensor(session.call(lambda: given), f"`{name}`")
+            missing = [is_placeholder(entry) for entry in _entries(given)]
+            if any(missing) and not all(missing):
+                raise Failure(
+                    f"{sum(missing)} of the {len(missing)} entries are not filled in yet."
+                )
+            untouched = missing and all(missing)
+            values = to_tensor(session.call(lambda: None if untouched else given), f"`{name}`")
             if name != "table" and values.numel() == expected.numel():
                 values = values.reshape(expected.shape)  # four numbers may come as two rows of two
             expect_close(values, expected, mistakes=mistakes, rtol=0, atol=TOLERANCE)
@@ -101,6 +115,11 @@ def sinusoidal_by_hand(
             ),
             Mistake(DEGREES, lambda: _asked(_encode(FREQUENCIES, degrees=True)[:, [0, 2, 1, 3]])),
             Mistake(FROM_ONE, lambda: _asked(by_halves[1:])),
+            Mistake(
+                "The second number 1 gives a cosine here. How many sines come before the first "
+                "cosine?",
+                lambda: by_halves[[0, 0, 1, 1], [0, 3, 0, 3]],
+            ),
         ],
     )
     test(
@@ -146,6 +165,10 @@ def sinusoidal_by_hand(
                 ],
             ),
             Mistake(FROM_ONE, lambda: two_by_two[[1, 1, 2, 2], [0, 1, 0, 1]]),
+            Mistake(
+                "Each sine stands twice; the second value of a pair is the cosine.",
+                lambda: two_by_two[[0, 0, 1, 1], [0, 1, 0, 1]][:, [0, 0]],
+            ),
         ],
     )
     test(
@@ -166,9 +189,21 @@ def sinusoidal_by_hand(
                 lambda: _encode(FREQUENCIES, degrees=True)[[0, 1, 0, 1], [0, 0, 1, 1]],
             ),
             Mistake(FROM_ONE, lambda: right[[1, 2, 1, 2], [0, 0, 1, 1]]),
+            Mistake(
+                "Two readings at once: component first, and sines before cosines. Here only "
+                "the two numbers change places.",
+                lambda: by_halves[[0, 1, 0, 1], [0, 0, 1, 1]],
+            ),
         ],
     )
     return session.result()
+
+
+def _entries(given: Any) -> list[Any]:
+    """What nested lists hold, in one list."""
+    if not isinstance(given, list | tuple):
+        return [given]
+    return [entry for part in given for entry in _entries(part)]
 
 
 def _asked(encoding: Tensor) -> Tensor:

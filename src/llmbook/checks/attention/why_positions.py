@@ -1,5 +1,6 @@
 """Check of exercise 13.6, why a Transformer needs positions."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -124,10 +125,21 @@ def why_positions(
             "It cannot be wrong on all: two texts that look the same to it get the same answer, "
             "and one of them wants just that.": 0.0,
             "That would be a guess among four; there are two answers.": 0.25,
+            "That is close. Is it measured, or read off a few trained models? Asked is the exact "
+            "share: think of one pair of order twins.": _if_measured(blind_accuracy),
         },
     )
     _test_meter(session, token_qkv, position_of)
     return session.result()
+
+
+def _if_measured(given: Any) -> float:
+    """Return a share within 0.1 of the right one, which a finite test could give; else NaN."""
+    try:
+        share = float(given)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        return math.nan
+    return share if abs(share - 0.5) < 0.1 else math.nan
 
 
 # --- (b) twins ------------------------------------------------------------------------------------
@@ -203,7 +215,7 @@ def _test_meter(session: Session, token_qkv: Any, position_of: Any) -> None:
                 raise Failure(
                     "`position_of` gives a row another position when the rows stand in another "
                     f"order, or alone: it {'counts its rows' if counts else 'looks at other rows'} "
-                    "in place of reading each by itself."
+                    "instead of reading each by itself."
                 )
 
     def expect_positions(text: list[int]) -> None:
@@ -300,10 +312,11 @@ def _expect_positions(places: Tensor, output: Tensor, text: list[int], hint: str
         Mistake("The positions have the wrong sign.", lambda: -right),
     ]
     off = right - places
-    if ((off == 0) | (off == 1)).all() and (off == 1).any() and (off == 0).any():
+    # In a short text, that could be chance.
+    if n >= len(TEXT) and ((off == 0) | (off == 1)).all() and (off == 1).any() and (off == 0).any():
         raise Failure(
-            f"Some positions are one too small: a number such as 2.9999999 is cut down to 2. Round "
-            f"to the nearest integer, or do not round.{given}"
+            "Some positions are one too small: is a number such as 2.9999999 cut down to 2? "
+            f"Round to the nearest integer, or do not round.{given}"
         )
     try:
         expect_close(places, right, mistakes=mistakes if n > 1 else mistakes[:2], atol=0.05)
