@@ -1050,9 +1050,8 @@ def test_no_message_shows_the_right_numbers(part):
     right, given = [], []
 
     def sevens(*arguments):
-        *tensors, causal, block_q, block_k = arguments
-        q, k, v = tensors[:3]
-        given.extend(tensors)
+        q, k, v = arguments[:3]
+        given.extend(x for x in arguments if isinstance(x, torch.Tensor))
         if part == "forward":
             right.extend(naive(*arguments))
             return torch.full((*q.shape[:-1], v.shape[-1]), 7.0), torch.zeros(q.shape[:-1])
