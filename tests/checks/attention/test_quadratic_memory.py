@@ -73,6 +73,7 @@ def test_everything_right_passes():
         {"layer_gb": np.float32(1099.5), "kept_gb": Fraction(2**37, 10**9)},
         {"longest_n": math.sqrt(80e9 / 128), "equals_cache": sp.Integer(2048)},
         {"longest_n": torch.tensor(24_999.0), "equals_cache": 2049},
+        {"longest_n": 24_999.6},
         {"alive_forward": 2.06, "alive_training": np.float64(3.125)},
         {"limit": " (B) "},
     ],
@@ -126,6 +127,20 @@ def test_the_matrices_counted_are_those_that_are_measured():
         ),
         (lambda n, **o: formula(n, **o) * n, "cube"),
         (lambda n, **o: formula(n, **o) * 32, "number of layers"),
+        (lambda n, **o: formula(n, **o) * 128, "width of a head"),
+        (
+            lambda n, n_heads=1, batch=1, bytes_per_number=2: (
+                (n ^ 2) * n_heads * batch * bytes_per_number
+            ),
+            "exclusive or",
+        ),
+        (
+            lambda n, n_heads=1, batch=1, bytes_per_number=2: (
+                batch * n_heads * n ^ 2 * bytes_per_number
+            ),
+            "exclusive or",
+        ),
+        (lambda n, heads=1, batch=1, bytes_per_number=2: formula(n, heads), "are called `n_heads`"),
         (lambda n, **o: formula(n, **o) / 1e9, "without a prefix"),
         (lambda n, **o: formula(n, **o) / 2**20, "without a prefix"),
         (lambda n, **o: -formula(n, **o), "negative"),
@@ -159,6 +174,7 @@ def test_wrong_functions_are_named(function, named):
         ({"layer_gb": 1024}, "prefixes are mixed up"),
         ({"layer_gb": 1.0995e12}, "unit prefix"),
         ({"layer_gb": 8796}, "bits or bytes"),
+        ({"longest_n": 25_001}, "a little more than 80 GB"),
         ({"longest_n": 35355}, "one of the two matrices"),
         ({"longest_n": 141421}, "one head"),
         ({"longest_n": 200000}, "one head and one"),
@@ -186,6 +202,8 @@ def test_wrong_functions_are_named(function, named):
         ({"alive_forward": 2.5}, "linear in n"),
         ({"alive_forward": 8}, "leaves bytes"),
         ({"alive_forward": 4.1}, "divided by 2 bytes"),
+        ({"alive_forward": 5}, "until the quotient settles"),
+        ({"alive_training": 2.5}, "until the quotient settles"),
         ({"alive_training": 2}, "forward pass alone"),
         ({"alive_training": 1}, "asked is the peak"),
         ({"alive_training": 3.5}, "linear in n"),
@@ -202,6 +220,14 @@ def test_wrong_numbers_are_named(answer, named):
     result = check.quadratic_memory(**answer)
     assert result.status == "failed"
     assert named in result.messages
+
+
+def test_a_million_tokens_tell_the_mistakes_apart():
+    """There n is no power of two, so that n²/2²⁰ is not n; and each number has 2 bytes."""
+    outcomes = check.quadratic_memory(lambda n, **o: formula(n, **o) / 2**20).outcomes
+    assert "without a prefix" in outcomes[4].message
+    causal = check.quadratic_memory(lambda n, **o: formula(n, **o) * (n + 1) / (2 * n)).outcomes
+    assert "causal mask" in causal[4].message
 
 
 # --- No answer, no sense, no leak -----------------------------------------------------------------

@@ -50,7 +50,15 @@ def quadratic_memory(
     session = Session("quadratic_memory", score_matrix_bytes)
 
     def same(n: int, **options: int) -> None:
-        got = session.call(score_matrix_bytes, n, **options)
+        try:
+            got = session.call(score_matrix_bytes, n, **options)
+        except Failure as failure:
+            if "unexpected keyword" not in str(failure):
+                raise
+            raise Failure(
+                f"{failure}\nThe parameters are called `n_heads`, `batch` and `bytes_per_number`, "
+                "as in the exercise, and are passed by name."
+            ) from None
         arguments = ", ".join([str(n), *(f"{name}={value}" for name, value in options.items())])
         try:
             value = math.nan if isinstance(got, str | bytes | bool) else float(got)
@@ -84,7 +92,7 @@ def quadratic_memory(
 
     @session.test("(b) a million tokens")
     def _() -> None:
-        same(2**20, n_heads=12, batch=3, bytes_per_number=4)
+        same(1_000_003, n_heads=12, batch=3)
 
     _numbers(session, layer_gb, longest_n, kept_gb, equals_cache)
     session.number(
@@ -100,7 +108,8 @@ def quadratic_memory(
             "That is with the backward pass; here no gradients are asked for.": 3,
             "You divided the peak by n², which leaves bytes; how many bytes has a number?": 8,
             "You divided by 2 bytes a number; `torch.randn` makes numbers of 4 bytes.": 4,
-        },
+        }
+        | _unexplained(alive_forward),
     )
     session.number(
         "(d) n × n matrices alive, training",
@@ -117,7 +126,8 @@ def quadratic_memory(
             "At small n, gradients of the inputs, linear in n, count too: measure at larger n.": 4,
             "You divided the peak by n², which leaves bytes; how many bytes has a number?": 12,
             "You divided by 2 bytes a number; `torch.randn` makes numbers of 4 bytes.": 6,
-        },
+        }
+        | _unexplained(alive_training),
     )
     session.choice(
         "(e) what limits a kernel without n × n matrices",
@@ -131,6 +141,19 @@ def quadratic_memory(
         },
     )
     return session.result()
+
+
+def _unexplained(measured: Any) -> dict[str, float]:
+    """What to say of a measured count that no mistake explains; nothing of what is no number."""
+    try:
+        value = float(measured)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        return {}
+    return {
+        f"{value:.4g} matrices are not what is measured at large n. Make q, k and v before you "
+        "measure, in float32; divide the peak by the heads and by the bytes of one n × n matrix; "
+        "and let n grow until the quotient settles.": value
+    }
 
 
 def _compare(
@@ -180,10 +203,16 @@ def _compare(
         "That grows with the cube of n.": right * n,
         "That also multiplies by the number of layers (32), or by the heads of Llama; the function "
         "asks for one layer with `n_heads` heads.": right * 32,
+        "That also multiplies by the width of a head, 128. A score is one number: the width has "
+        "been summed over.": right * 128,
     }
     for message, wrong in mistakes.items():
         if near(wrong):
             raise Failure(message)
+    # `^` binds less than `*`: what stands before and after n^2 in the product matters
+    before = (1, h, b, h * b, h * b * size)
+    if near((n ^ 2) * h * b * size) or any(near(p * n ^ 2 * (h * b * size // p)) for p in before):
+        raise Failure("In Python, `^` is the bitwise exclusive or; a power is written `**`.")
     for power in (1, 2, 3, 4):
         if near(right / 1000**power) or near(right / 1024**power):
             raise Failure("The digits fit, but the answer is asked in bytes, without a prefix.")
@@ -225,28 +254,33 @@ def _numbers(
         },
     )
     both = 2 * HEADS * 2  # bytes for one pair of tokens, scores and weights
+
+    def about(length: float) -> float:
+        return math.floor(length) + 0.5  # takes the length rounded down, or up
+
     session.number(
         "(c) longest text whose scores and weights fit",
         longest_n,
-        math.isqrt(int(80e9) // both),
+        math.isqrt(int(80e9) // both) - 0.5,  # or one less, but not one more
         rtol=0,
-        atol=1,
+        atol=0.5,
         mistakes={
+            "At that length they take a little more than 80 GB.": math.isqrt(int(80e9) // both) + 1,
             "That has room for one of the two matrices only; scores and weights are there "
-            "together.": math.sqrt(80e9 / (both / 2)),
-            "That is for one head; the layer has 32.": math.sqrt(80e9 / (both / HEADS)),
-            "That is for one head and one of the two matrices; the layer has 32 heads.": math.sqrt(
-                80e9 / 2
+            "together.": about(math.sqrt(80e9 / (both / 2))),
+            "That is for one head; the layer has 32.": about(math.sqrt(80e9 / (both / HEADS))),
+            "That is for one head and one of the two matrices; the layer has 32 heads.": about(
+                math.sqrt(80e9 / 2)
             ),
-            "The scores belong to the query heads; you count the key and value heads.": math.sqrt(
-                80e9 / (both * KV_HEADS / HEADS)
+            "The scores belong to the query heads; you count the key and value heads.": about(
+                math.sqrt(80e9 / (both * KV_HEADS / HEADS))
             ),
-            "That is for numbers of 4 bytes; bfloat16 has 2.": math.sqrt(80e9 / (2 * both)),
+            "That is for numbers of 4 bytes; bfloat16 has 2.": about(math.sqrt(80e9 / (2 * both))),
             "That is for the matrices of all layers; a forward pass holds one layer's at a "
-            "time.": math.sqrt(80e9 / (both * LAYERS)),
-            "That is 80 GiB; asked is 80 GB, 80 · 10⁹ bytes.": math.sqrt(80 * 2**30 / both),
-            "That is n²: take the square root.": 80e9 / both,
-            "You count one byte a number; bfloat16 has 2.": math.sqrt(80e9 / (both / 4)),
+            "time.": about(math.sqrt(80e9 / (both * LAYERS))),
+            "That is 80 GiB; asked is 80 GB, 80 · 10⁹ bytes.": about(math.sqrt(80 * 2**30 / both)),
+            "That is n²: take the square root.": about(80e9 / both),
+            "You count one byte a number; bfloat16 has 2.": about(math.sqrt(80e9 / (both / 4))),
         },
     )
     kept = LAYERS * HEADS * 8192**2 * 2 / 1e9
