@@ -4,6 +4,7 @@ import csv
 import re
 from pathlib import Path
 
+import jupytext
 import pytest
 import yaml
 from myst_nb.core.read import read_myst_markdown_notebook
@@ -198,6 +199,16 @@ def test_entry_has_a_documented_check_with_tests(label):
 def test_exercises_of_pages_are_in_the_catalogue_in_the_order_of_the_page():
     listed = {page: [e.label for e in entries] for page, entries in catalogue.by_page(CATALOGUE)}
     assert {page: list(found) for page, found in PAGES.items() if found} == listed
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_site_and_the_notebook_have_the_same_code_cells(page):
+    """A directive that is never closed hides the cells after it from the one, not from the other."""
+    path = ROOT / f"book/{page}.md"
+    site = read_myst_markdown_notebook(path.read_text("utf-8")).cells
+    notebook = jupytext.read(path).cells
+    code = [[c.source for c in cells if c.cell_type == "code"] for cells in (site, notebook)]
+    assert code[0] == code[1]
 
 
 def test_checks_are_in_the_catalogue():
