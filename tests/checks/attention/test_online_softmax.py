@@ -96,6 +96,27 @@ def merged_states(q, k, v, block_size, key_mask=None):
     return out / total
 
 
+def by_broadcasting(q, k, v, block_size, key_mask=None):
+    """Without a matrix product, in base 2, in blocks of one key fewer where there are several."""
+    if block_size > 1:
+        block_size -= 1
+    m = q.new_full(q.shape[:-1], -INF)
+    total, out = torch.zeros_like(m), 0
+    for start in range(0, k.shape[-2], block_size):
+        keys, values = k[..., start : start + block_size, :], v[..., start : start + block_size, :]
+        scores = (q[..., None, :] * keys[..., None, :, :]).sum(-1) / math.sqrt(q.shape[-1])
+        scores = scores * math.log2(math.e)
+        if key_mask is not None:
+            scores = scores.where(key_mask[start : start + block_size], -INF)
+        new = torch.maximum(m, scores.amax(-1))
+        safe = new.nan_to_num(neginf=0.0)
+        factor, p = torch.exp2(m - safe), torch.exp2(scores - safe[..., None])
+        product = p[..., None] * values[..., None, :, :]
+        total, out = total * factor + p.sum(-1), out * factor[..., None] + product.sum(-2)
+        m = new
+    return out / total[..., None]
+
+
 def queries_in_blocks(q, k, v, block_size, key_mask=None):
     rows = [
         with_accumulator(part, k, v, block_size, key_mask)
@@ -119,7 +140,7 @@ class AsModule(nn.Module):
         with_accumulator,
         with_averages,
         key_by_key,
-        merged_states,
+        by_broadcasting,
         queries_in_blocks,
         in_numpy,
         AsModule(),
@@ -129,7 +150,7 @@ class AsModule(nn.Module):
 )
 def test_right_answers_pass(answer):
     outcomes = [o for o in check.online_softmax(answer).outcomes if o.name.startswith("(b)")]
-    assert len(outcomes) == 15
+    assert len(outcomes) == 16
     assert all(outcome.status == "passed" for outcome in outcomes), outcomes
 
 
@@ -183,6 +204,8 @@ def online(
     last=lambda out, total: out / total,
     starts=lambda m, size: range(0, m, size),
     pad=False,
+    more=0,
+    cast=lambda x: x,
 ):
     """Build a right implementation; each test breaks one piece of it."""
 
@@ -193,8 +216,8 @@ def online(
             extra = -k.shape[-2] % block_size
             k, v = F.pad(k, (0, 0, 0, extra)), F.pad(v, (0, 0, 0, extra))
         for start in starts(k.shape[-2], block_size):
-            block = slice(start, start + block_size)
-            scores = q @ k[..., block, :].mT * scale(q.shape[-1])
+            block = slice(start, start + block_size + more)
+            scores = cast(q @ k[..., block, :].mT * scale(q.shape[-1]))
             if key_mask is not None:
                 seen = mask_block(key_mask, block)
                 scores = mask(scores, seen)
@@ -208,6 +231,10 @@ def online(
         return last(out, total)
 
     return learner
+
+
+def newest(m, scores):
+    return scores.amax(-1, keepdim=True)
 
 
 def one(old, new):
@@ -252,8 +279,57 @@ def one_maximum_for_all(m, scores):
     return torch.maximum(m, scores.amax()).max().expand_as(m)
 
 
+def by_value_width(q, k, v, *rest, **mask):
+    return with_accumulator(q * (q.shape[-1] / v.shape[-1]) ** 0.5, k, v, *rest, **mask)
+
+
+def causal(q, k, v, block_size, key_mask=None):
+    seen = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool).tril()
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+
+
+def with_blocks(size):
+    return lambda q, k, v, b, *o, **m: with_accumulator(q, k, v, size(k.shape[-2], b), *o, **m)
+
+
+def masked_afterwards(q, k, v, block_size, key_mask=None):
+    m = q.new_full((*q.shape[:-1], 1), -INF)
+    total, out = torch.zeros_like(m), q.new_zeros(*q.shape[:-1], v.shape[-1])
+    for start in range(0, k.shape[-2], block_size):
+        block = slice(start, start + block_size)
+        scores = q @ k[..., block, :].mT / q.shape[-1] ** 0.5
+        new = torch.maximum(m, scores.amax(-1, keepdim=True))  # also of hidden keys
+        p = (scores - new).exp() * (1 if key_mask is None else key_mask[block])
+        factor, m = (m - new).exp(), new
+        total, out = factor * total + p.sum(-1, keepdim=True), factor * out + p @ v[..., block, :]
+    return out / total
+
+
+def stacked_states(q, k, v, block_size, key_mask=None):
+    out = q.new_empty(-(-k.shape[-2] // block_size), *q.shape[:-1], v.shape[-1])
+    lse = out.new_empty(*out.shape[:-1], 1)
+    for i, keys in enumerate(torch.split(k, block_size, -2)):
+        values = torch.split(v, block_size, -2)[i]
+        scores = q @ keys.mT / q.shape[-1] ** 0.5
+        if key_mask is not None:
+            scores = scores.masked_fill(~torch.split(key_mask, block_size)[i], -1e30)
+        lse[i], out[i] = scores.logsumexp(-1, keepdim=True), scores.softmax(-1) @ values
+    return (lse.softmax(0) * out).sum(0)
+
+
+def zeros_for_nan(q, k, v, block_size, key_mask=None):
+    return online(safe=lambda m: m)(q, k, v, block_size, key_mask).nan_to_num()
+
+
 MISTAKES = [
     ("not divided by √d_k", online(scale=lambda d: 1)),
+    ("multiplied by √d_k", online(scale=lambda d: d**0.5)),
+    ("root of the width of `v`", by_value_width),
+    ("No causal mask is asked for", causal),
+    ("slices overlap", online(more=1)),
+    ("The last key of each full block", online(more=-1)),
+    ("half precision", online(cast=lambda x: x.bfloat16().to(x.dtype))),
+    ("half precision", lambda *a, **o: with_accumulator(*a, **o).bfloat16()),
     ("divided by d_k; its root", online(scale=lambda d: 1 / d)),
     ("division by the sum is missing", online(last=lambda o, t: o)),
     ("Nothing is rescaled", online(factors=lambda a, b: (one(a, b), one(a, b)))),
@@ -311,6 +387,7 @@ MISTAKES = [
     ("exp overflows", online(top=lambda m, s: torch.zeros_like(m))),
     ("does it start below any score", online(first=0.0)),
     ("a maximum of its own", online(top=one_maximum_for_all)),
+    ("fails in the same way", online(first=0.0)),
     ("returns 2 things in a tuple", online(last=lambda o, t: (o / t, t))),
     (
         "count dimensions from the end",
@@ -334,9 +411,22 @@ MISTAKES = [
         online(top=lambda m, s: s.amax(-1, keepdim=True), safe=lambda m: m),
     ),
     ("Here `key_mask` is given", lambda q, k, v, block_size: with_accumulator(q, k, v, block_size)),
+    ("before a block of hidden keys only is lost", online(top=newest)),
+    ("output is 0, as if no key", zeros_for_nan),
+    ("Only −∞ is below every score", online(mask=lambda s, seen: s.masked_fill(~seen, -1e4))),
+    (
+        "keys that are *seen*",
+        masked_afterwards,
+    ),
     # no matrix
     ("as many as all scores together", all_at_once),
-    ("takes all 640 scores of a query at once", row_by_row),
+    ("takes all 320 scores of a query at once", row_by_row),
+    ("takes 160 scores of each query", with_blocks(lambda m, b: -(-m // 2))),
+    ("takes 16 scores of each query", with_blocks(lambda m, b: 2 * b)),
+    ("takes 40 scores of each query", with_blocks(lambda m, b: -(-m // b))),
+    ("takes 319 scores of each query", with_blocks(lambda m, b: max(m - 1, 1))),
+    ("Keep one state", merged_states),
+    ("`new_empty` makes a tensor", stacked_states),
     ("calls PyTorch's own attention", fused),
 ]
 
@@ -353,6 +443,27 @@ def test_mistakes_are_named(named, answer):
 def test_the_unbroken_builder_passes():
     """Otherwise the mistakes above would prove little."""
     assert "failed" not in {o.status for o in check.online_softmax(online()).outcomes}
+
+
+def test_a_second_look_at_the_keys_is_noted():
+    def two_passes(q, k, v, block_size, key_mask=None):
+        def scores(block):
+            s = q @ k[..., block, :].mT / q.shape[-1] ** 0.5
+            return s if key_mask is None else s.masked_fill(~key_mask[block], -INF)
+
+        starts = range(0, k.shape[-2], block_size)
+        blocks = [slice(start, start + block_size) for start in starts]
+        top = functools.reduce(torch.maximum, (scores(b).amax(-1, keepdim=True) for b in blocks))
+        total, out = 0, 0
+        for block in blocks:
+            p = (scores(block) - top).exp()
+            total, out = total + p.sum(-1, keepdim=True), out + p @ v[..., block, :]
+        return out / total
+
+    result = check.online_softmax(two_passes)
+    assert result.status != "failed"
+    assert any("computes the scores 2.0 times" in note for note in result.notes)
+    assert not check.online_softmax(with_accumulator).notes
 
 
 def test_views_that_look_large_are_no_matrices():
@@ -383,6 +494,12 @@ def test_the_first_two_tests_come_first():
         ({"factor": 1}, "leaves everything"),
         ({"factor": 0.25}, "against its own"),
         ({"factor": 4}, "against 0, and the inverse"),
+        ({"sum_after": 1.625}, "as measured against 0"),
+        ({"accumulator_after": 6}, "as measured against 0"),
+        ({"output": 3.6923}, "as measured against 0"),
+        ({"output": 2.647}, "inverse of the factor"),
+        ({"output": 13.5}, "not multiplied"),
+        ({"output": 1.6875}, "twice"),
         ({"sum_after": 2.75}, "not corrected"),
         ({"sum_after": 4.25}, "inverse"),
         ({"sum_after": 8}, "without a maximum"),
@@ -412,7 +529,7 @@ def test_the_first_two_tests_come_first():
         ({"output": 4.25}, "plain mean"),
         ({"output": 2.333}, "scores themselves"),
         ({"state_size": 64}, "not everything"),
-        ({"state_size": 65}, "is missing"),
+        ({"state_size": 65}, "one number more"),
         ({"state_size": 3}, "as wide as a value"),
         ({"state_size": 67}, "One too many"),
         ({"state_size": 128}, "past blocks are not kept"),
@@ -465,6 +582,8 @@ def test_numbers_alone_are_right_so_far():
         lambda *a: {},
         lambda *a: [[1], [2, 3]],
         lambda *a: torch.tensor(1.0),
+        lambda *a: torch.ones(5),
+        lambda *a: torch.full((2, 3), math.nan),
         lambda *a: torch.ones(2, 3, dtype=torch.complex64),
         lambda *a: torch.ones(2, 3, dtype=torch.int64),
         lambda *a: 1 / 0,

@@ -1,7 +1,8 @@
 """Check of exercise 13.10, the online softmax."""
 
 import math
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -37,9 +38,10 @@ def online_softmax(
           floating-point tensors of one dtype;
         - ``block_size``, at least 1, the number of keys that are looked at together; the last block
           has the rest;
-        - ``key_mask`` of shape (m,), boolean, False for keys that no query may see.
+        - ``key_mask`` of shape (m,), boolean, False for keys that no query may see; one is seen.
 
-        It returns the output of shape (..., n, d_v) and never holds an n × m matrix.
+        It returns the output of shape (..., n, d_v), never holds an n × m matrix, and keeps nothing
+        of a block but the state.
     factor, sum_after, accumulator_after, output
         (a) For the four scores in two blocks: the factor by which sum and accumulator of the first
         block are multiplied when the second comes; both after it; the output.
@@ -61,7 +63,8 @@ def online_softmax(
         rtol=0,
         mistakes={
             "The accumulator is not everything that the next block needs.": 64,
-            "One number besides the accumulator is missing.": 65,
+            "The state (m, ℓ, o) of the exercise has one number more. (Normalized outputs with the "
+            "logarithm of the sum would do with this many, at a division in every block.)": 65,
             "The accumulator is as wide as a value.": 3,
             "The weights or scores of past blocks are not kept; that is the point.": 64 + 64,
             "One too many: the correction factor is computed anew at each block, from what is "
@@ -118,11 +121,15 @@ def _by_hand(session: Session, factor: Any, total: Any, accumulator: Any, output
             "That takes the first block as measured against 0, and the inverse.": 4,
         },
     )
+    zero = (
+        "The first block is taken as measured against 0; it was measured against its own maximum."
+    )
     session.number(
         "(a) sum after both blocks",
         total,
         sum(weights) / peak,
         mistakes={
+            zero: l1 / 4 + l2,
             "The sum of the first block is not corrected.": l1 + l2,
             "The sum of the first block is multiplied by the inverse of the factor.": 2 * l1 + l2,
             "That is the sum of the exponentials without a maximum subtracted.": sum(weights),
@@ -141,6 +148,7 @@ def _by_hand(session: Session, factor: Any, total: Any, accumulator: Any, output
         accumulator,
         exact * sum(weights) / peak,
         mistakes={
+            zero: o1 / 4 + o2,
             "The accumulator of the first block is not corrected.": o1 + o2,
             "The accumulator of the first block is multiplied by the inverse of the factor.": 2 * o1
             + o2,
@@ -162,7 +170,13 @@ def _by_hand(session: Session, factor: Any, total: Any, accumulator: Any, output
         mistakes={
             "The accumulator has to be divided by the sum.": exact * sum(weights) / peak,
             "That is the sum over all keys without the division.": exact * sum(weights),
+            "The accumulator is to be divided by the sum, not multiplied.": exact
+            * (sum(weights) / peak) ** 2,
+            "That is divided by the sum twice.": exact / (sum(weights) / peak),
             "Accumulator and sum are both left uncorrected.": (o1 + o2) / (l1 + l2),
+            "Accumulator and sum are multiplied by the inverse of the factor.": (2 * o1 + o2)
+            / (2 * l1 + l2),
+            zero: (o1 / 4 + o2) / (l1 / 4 + l2),
             "The accumulator is left uncorrected; the sum is not.": (o1 + o2) / (l1 / 2 + l2),
             "The sum is left uncorrected; the accumulator is not.": (o1 / 2 + o2) / (l1 + l2),
             "That is the mean of the averages of both blocks, but one block has more weight.": (
@@ -191,6 +205,7 @@ def _function(session: Session, attention: Any) -> None:
         *,
         hint: str = "",
         not_finite: str = "",
+        tolerance: float = 1e-4,
     ) -> Tensor:
         """Compare one call; `hint` explains an error, `not_finite` an output with NaN or ∞."""
         # Leave out the mask where there is none: its default is part of the answer.
@@ -216,12 +231,14 @@ def _function(session: Session, attention: Any) -> None:
             output,
             expected,
             inputs={"q": q, "k": k, "v": v, "block_size": block_size} | options,
-            mistakes=_mistakes(q, k, v, block_size, key_mask),
+            mistakes=[*_mistakes(q, k, v, block_size, key_mask), _rough(output, expected)],
             properties={
                 "each output lies between the smallest and the largest value of its column of v": (
                     lambda out: bool(((out >= low - 1e-4) & (out <= high + 1e-4)).all())
                 )
             },
+            rtol=tolerance,
+            atol=tolerance / 10,
         )
         return output
 
@@ -250,7 +267,7 @@ def _function(session: Session, attention: Any) -> None:
     def _() -> None:
         q, k, v = two
         compare((q, k.flip(0)[1:], v.flip(0)[1:]), 1)
-        compare((q[:1], k[[2, 1, 0]], v[[2, 1, 0]]), 2)
+        compare((q[:1], k[[2, 1, 0, 3, 1]], v[[2, 1, 0, 3, 1]]), 2)
 
     @session.test("(b) the last block is shorter, or the only one")
     def _() -> None:
@@ -270,8 +287,8 @@ def _function(session: Session, attention: Any) -> None:
             "There are batch dimensions in front, and the tensors are not contiguous: count "
             "dimensions from the end, and avoid `.T` and `.view`."
         )
-        q, k = torch.randn(2, 4, 3, 5).transpose(1, 2), torch.randn(2, 6, 3, 5).transpose(1, 2)
-        compare((q, k, torch.randn(2, 3, 7, 12)[..., ::2].mT), 4, hint=hint)
+        q, k = torch.randn(2, 4, 3, 5).transpose(1, 2), torch.randn(2, 7, 3, 5).transpose(1, 2)
+        compare((q, k, torch.randn(2, 3, 6, 14)[..., ::2].mT), 3, hint=hint)
 
     @session.test("(b) float64")
     def _() -> None:
@@ -289,16 +306,23 @@ def _function(session: Session, attention: Any) -> None:
     _extremes(session, compare)
     _masks(session, compare)
 
-    @session.test("(b) no n × m matrix")
+    @session.test("(b) no n × m matrix, no larger blocks, no state of past blocks")
     def _() -> None:
-        n, m, block = 48, 640, 16
-        with _Watch(n, m) as watch:
-            session.call(attention, torch.randn(n, 2), torch.randn(m, 2), torch.randn(m, 2), block)
+        n, m, block = 32, 320, 8  # with values 9 wide, the states of all blocks exceed n × m
+        q, k, v = torch.randn(n, 2), torch.randn(m, 2), torch.randn(m, 9)
+        with _Watch(q, k, v, block) as watch:
+            session.call(attention, q, k, v, block)
         if watch.found:
             raise Failure(f"With {n} queries, {m} keys and blocks of {block}, {watch.found}")
+        if watch.scored > 1.5 * n * m:
+            session.note(
+                f"your code computes the scores {watch.scored / (n * m):.1f} times; with the "
+                "state, one look at each key is enough"
+            )
 
 
 Compare = Callable[..., Tensor]
+_ABOVE = "see the test above that fails in the same way."
 _FROM_THE_START = (
     "The output is NaN or infinite from the first block on. Before it, the maximum is −∞ (or very "
     "low): does an exponent become +∞ then? A correction factor the wrong way up does that."
@@ -307,12 +331,14 @@ _FROM_THE_START = (
 
 def _extremes(session: Session, compare: Compare) -> None:
     v = torch.tensor([[1.0, 0.0], [0.0, 3.0], [2.0, 1.0], [-1.0, 5.0]])
+    right: list[str] = []
 
     def extreme(name: str, queries: list[float], keys: list[float], message: str) -> None:
         @session.test(f"(b) {name}")
         def _() -> None:
             q, k = torch.tensor(queries)[:, None], torch.tensor(keys)[:, None]
             compare((q, k, v), 2, not_finite=message)
+            right.append(name)
 
     extreme(
         "large scores",
@@ -339,8 +365,8 @@ def _extremes(session: Session, compare: Compare) -> None:
         "queries whose scores differ widely",
         [20.0, -20.0],
         [20.0, 20.05, 25.0, 25.05],
-        "One query has scores of 400 and more, the other of −400 and less, and the output is NaN. "
-        "Has each query a maximum of its own?",
+        "One query has scores of 400 and more, the other of −400 and less, and the output is NaN: "
+        + ("has each query a maximum of its own?" if len(right) == 3 else _ABOVE),
     )
 
 
@@ -373,6 +399,20 @@ def _masks(session: Session, compare: Compare) -> None:
         where = nan.format(where="at the beginning")
         compare((q, k, v), 2, hidden(0, 1, 2, 3, 5), hint=hint, not_finite=where)
         compare((q, -20 * k.abs(), v), 3, hidden(0, 1, 2), hint=hint, not_finite=where)
+
+    @session.test("(b) hidden keys with far larger or smaller scores")
+    def _() -> None:
+        large = (
+            "A hidden key has a score 1,000 above all others, and the output is NaN or infinite: "
+        )
+        large += "is the maximum that of the keys that are *seen*?"
+        one, keys = torch.tensor([[20.0]]), torch.tensor([[0.5], [50.0], [0.45], [0.4], [50.0]])
+        values = torch.tensor([[1.0, 0.0], [0.0, 3.0], [2.0, 1.0], [-1.0, 5.0], [7.0, 7.0]])
+        mask = torch.tensor([True, False, True, True, False])
+        compare((one, keys, values), 2, mask, hint=hint, not_finite=large)
+        # Scores of about −20,000, which differ by whole numbers; in base 2 they are rounded.
+        low = torch.tensor([[160.0], [1.0], [160.0078125], [160.015625], [2.0]])
+        compare((torch.tensor([[-128.0]]), low, values), 2, mask, hint=hint, tolerance=1e-2)
 
 
 def _mistakes(
@@ -423,11 +463,27 @@ def _mistakes(
     whole = m // block_size * block_size
     padding = -m % block_size
     zero = last.clamp(min=0)
+    place = torch.arange(m) % block_size
+    shared = 1.0 + ((place == 0) & (torch.arange(m) > 0))  # in two blocks: the first key of each
     from_zero = (scores - zero).exp()
     mistakes = [
         *_mask_mistakes(v, plain, right, block_size, key_mask),
         Mistake("The scores are not divided by √d_k.", softmax(scores * math.sqrt(d))),
         Mistake("The scores are divided by d_k; its root is meant.", softmax(scores / d**0.5)),
+        Mistake("The scores are multiplied by √d_k instead of divided.", softmax(scores * d)),
+        Mistake(
+            "The scores are divided by the root of the width of `v`; the width of `k` is meant.",
+            softmax(scores * math.sqrt(d / v.shape[-1])),
+        ),
+        *(
+            Mistake(
+                "Keys after a query's own position get no weight. No causal mask is asked for: a "
+                "query sees all keys (but those that `key_mask` hides).",
+                softmax(scores.masked_fill(~seen, -math.inf)),
+            )
+            for shift in {0, m - q.shape[-2]}
+            for seen in [torch.ones(q.shape[-2], m, dtype=torch.bool).tril(shift)]
+        ),
         Mistake(
             "The division by the sum is missing: at the end, the accumulator is divided once.",
             lambda: right @ v,
@@ -437,11 +493,19 @@ def _mistakes(
             "it.",
             softmax(scores, slice(int(block[-1]) * block_size, m)),
         ),
-        Mistake("Only the first block counts.", softmax(scores, slice(0, block_size))),
         Mistake(
             f"The last {m - whole} of {m} keys are missing: the last block is shorter than the "
             "others, and it counts too.",
             softmax(scores, slice(0, whole)),
+        ),
+        Mistake("Only the first block counts.", softmax(scores, slice(0, block_size))),
+        Mistake(
+            "The last key of each full block is missing: a slice ends *before* its second index.",
+            softmax(scores.masked_fill(place == block_size - 1, -math.inf)),
+        ),
+        Mistake(
+            "The first key of each block but the first counts twice: the slices overlap.",
+            average(right * shared),
         ),
         Mistake(
             "The last block seems to be padded with zeros: those are keys with a score of 0, not "
@@ -533,6 +597,10 @@ def _mask_mistakes(
     if key_mask is None:
         return []
     m = len(key_mask)
+    block = torch.arange(m) // block_size
+    blank = [not part.any() for part in torch.split(key_mask, block_size)]
+    cuts = [b for b in range(len(blank)) if blank[b] and not all(blank[b:])]
+    after = key_mask & (block > (cuts[-1] if cuts else -1))
     seen = (plain - plain.amax(-1, keepdim=True)).exp()
 
     def masked(mask: Tensor) -> Callable[[], Tensor]:
@@ -540,6 +608,23 @@ def _mask_mistakes(
 
     return [
         Mistake("`key_mask` has no effect.", lambda: plain.softmax(-1) @ v),
+        Mistake(
+            "What came before a block of hidden keys only is lost. Is the maximum that of *all* "
+            "keys so far, not of the newest block?",
+            masked(after),
+        ),
+        Mistake(
+            "The output is 0, as if no key were seen: what is left of the state after a block of "
+            "hidden keys only?",
+            lambda: torch.zeros_like(right @ v),
+        ),
+        Mistake(
+            "Hidden keys get all the weight: what they have for a score is above all others here. "
+            "Only −∞ is below every score.",
+            lambda: (
+                plain.masked_fill(key_mask, -math.inf).masked_fill(~key_mask, 0).softmax(-1) @ v
+            ),
+        ),
         Mistake("`key_mask` is read inverted: True means that a key is seen.", masked(~key_mask)),
         Mistake(
             "Every block uses the first entries of `key_mask`: cut it like the keys.",
@@ -564,38 +649,104 @@ def _mask_mistakes(
     ]
 
 
-_EXPONENTIALS = {"exp", "exp_", "exp2", "expm1", "softmax", "log_softmax", "logsumexp"}
+def _rough(output: Tensor, expected: Tensor) -> Mistake:
+    """An output that is right to two digits only."""
+
+    def if_near() -> Tensor:
+        real = output.double() if not output.is_complex() else torch.full_like(expected, math.nan)
+        near = torch.isclose(real, expected.double(), rtol=2e-2, atol=2e-2)
+        return real.where(near, -math.inf)
+
+    return Mistake(
+        "The output is right to about two digits only: something is computed in half precision. "
+        "Does the state have the dtype of the inputs?",
+        if_near,
+    )
+
+
+_EXPONENTIALS = {"exp", "exp_", "exp2", "expm1", "softmax", "log_softmax", "logsumexp", "__rpow__"}
+_PRODUCTS = {"matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "einsum", "linear"}
 
 
 class _Watch(TorchFunctionMode):
-    """Notices a tensor of n × m numbers, and exponentials of all keys of a query at once."""
+    """Notices n × m numbers, in one tensor or in all, and the exponentials of too many scores.
 
-    def __init__(self, n: int, m: int) -> None:
+    `found` says what was found, or is empty; `scored` counts the scores that matrix products made
+    (for sizes that tell them from other products).
+    """
+
+    def __init__(self, q: Tensor, k: Tensor, v: Tensor, block_size: int) -> None:
         super().__init__()
-        self.n, self.m, self.found = n, m, ""
+        self.n, self.m, self.block_size = len(q), len(k), block_size
+        self.widest = max(block_size, v.shape[-1]) + 2  # a factor may be as wide as the state
+        self.found, self.scored = "", 0
+        # Views of the inputs cost nothing, and copies of them are allowed.
+        self.spare = {x.numel() for x in (q, k, v)} | {v.numel() + len(v)}
+        self.made: list[tuple[int, int, weakref.ref[Tensor]]] = []  # storage, numbers, tensor
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        name = getattr(func, "__name__", "a function")
         if self.found:
             return result
+        name = getattr(func, "__name__", "a function")
         if func in (F.scaled_dot_product_attention, F.multi_head_attention_forward):
             self.found = (
                 "your function calls PyTorch's own attention. Here you are to write it yourself."
             )
-        exponential = name in _EXPONENTIALS
-        for x in [*args, result]:
-            if not isinstance(x, Tensor) or x.layout is not torch.strided:
-                continue
-            numbers = x.untyped_storage().nbytes() // x.element_size()  # a view costs nothing
-            if numbers >= self.n * self.m:
-                self.found = self.found or (
-                    f"`{name}` makes a tensor of {numbers:,} numbers, as many as all scores "
-                    "together (or more). Go through the keys block by block."
-                )
-            elif exponential and self.m in x.shape:
-                self.found = self.found or (
-                    f"`{name}` takes all {self.m} scores of a query at once: that needs no n × m "
-                    "matrix, but whole rows. Look at one block of keys at a time."
-                )
+        for x in _strided(args):
+            self._look(name, x)
+        for x in _strided([result]):
+            self._look(name, x, made=True)
+            self._add_up(x)
+            if name in _PRODUCTS and self.block_size in x.shape:
+                self.scored += x.numel()
         return result
+
+    def _look(self, name: str, x: Tensor, made: bool = False) -> None:
+        if self.found:
+            return
+        numbers, exponential = _stored(x), name in _EXPONENTIALS
+        scores = exponential or (made and name in _PRODUCTS and self.n in x.shape)
+        if numbers >= self.n * self.m:
+            self.found = (
+                f"`{name}` makes a tensor of {numbers:,} numbers, as many as all scores together "
+                "(or more). Go through the keys block by block."
+            )
+        elif exponential and self.m in x.shape:
+            self.found = (
+                f"`{name}` takes all {self.m} scores of a query at once: that needs no n × m "
+                "matrix, but whole rows. Look at one block of keys at a time."
+            )
+        elif scores and x.numel() > self.n * self.widest:
+            self.found = (
+                f"`{name}` takes {x.numel() / self.n:.0f} scores of each query at once. "
+                "`block_size` is the number of keys in a block, not that of blocks."
+            )
+
+    def _add_up(self, x: Tensor) -> None:
+        """Count what is alive of the tensors that were made; one number a query is not worth it."""
+        if self.found or (numbers := _stored(x)) < self.n or numbers in self.spare:
+            return
+        self.made = [entry for entry in self.made if entry[2]() is not None]
+        self.made.append((x.untyped_storage().data_ptr(), numbers, weakref.ref(x)))
+        alive = sum({at: size for at, size, _ in self.made}.values())
+        if alive >= self.n * self.m:
+            self.found = (
+                f"your code holds {alive:,} numbers at a time, as many as all scores together (or "
+                "more). Keep one state and let it absorb a block; nothing else of a block is kept "
+                "when the next one comes."
+            )
+
+
+def _stored(x: Tensor) -> int:
+    return x.untyped_storage().nbytes() // x.element_size()  # a view costs nothing
+
+
+def _strided(values: Any) -> Iterator[Tensor]:
+    """The tensors with a storage among `values`, also in lists and tuples there."""
+    for x in values:
+        if isinstance(x, Tensor):
+            if x.layout is torch.strided:
+                yield x
+        elif isinstance(x, list | tuple):
+            yield from _strided(x)
