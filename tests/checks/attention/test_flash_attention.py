@@ -177,6 +177,8 @@ def normalized_as_it_goes(q, k, v, causal, block_q, block_k):
         kj, vj = k[..., k0 : k0 + block_k, :], v[..., k0 : k0 + block_k, :]
         for q0 in range(0, n, block_q):
             rows = slice(q0, min(q0 + block_q, n))
+            if causal and rows.stop - 1 + m - n < k0:
+                continue
             s = torch.einsum("...id,...jd->...ij", q[..., rows, :], kj) / math.sqrt(q.shape[-1])
             if causal:
                 i = torch.arange(rows.start, rows.stop).view(-1, 1) + (m - n)
@@ -203,6 +205,8 @@ def merged_by_log_sum_exp(q, k, v, causal, block_q, block_k):
         i = torch.arange(i0, i0 + q_block.shape[-2])
         j0 = 0
         for k_block, v_block in zip(k.split(block_k, -2), v.split(block_k, -2), strict=True):
+            if causal and j0 > i[-1]:
+                break
             s = q_block @ k_block.transpose(-1, -2) * q.shape[-1] ** -0.5
             j = torch.arange(j0, j0 + k_block.shape[-2])
             if causal:
@@ -228,7 +232,8 @@ def in_base_two(q, k, v, causal, block_q, block_k):
     for a in range(0, n, block_q):
         b = min(a + block_q, n)
         top, total, acc = -1e30, 0.0, 0.0
-        for c in range(0, m + pad, block_k):
+        end = max(0, min(m + pad, b + m - n)) if causal else m + pad
+        for c in range(0, end, block_k):
             s = q[..., a:b, :] @ k[..., c : c + block_k, :].mT
             j = torch.arange(c, c + block_k)
             i = torch.arange(a, b)[:, None]
@@ -241,6 +246,9 @@ def in_base_two(q, k, v, causal, block_q, block_k):
                 acc * shrink + p @ v[..., c : c + block_k, :],
             )
             top = new
+        if end == 0:
+            out[..., a:b, :], lse[..., a:b] = 0.0, -INF
+            continue
         out[..., a:b, :] = torch.where(total > 0, acc / total, 0.0)
         lse[..., a:b] = ((top + total.log2()) * math.log(2))[..., 0]
     return out, lse
@@ -248,6 +256,28 @@ def in_base_two(q, k, v, causal, block_q, block_k):
 
 def with_numpy(q, k, v, causal, block_q, block_k):
     return tuple(x.numpy() for x in forward()(q, k, v, causal, block_q, block_k))
+
+
+def in_numpy(q, k, v, causal, block_q, block_k):
+    """Without PyTorch's products, so that none can be counted."""
+    q, k, v = (x.numpy() for x in (q, k, v))
+    n, m = q.shape[-2], k.shape[-2]
+    out = np.zeros((*q.shape[:-1], v.shape[-1]), q.dtype)
+    lse = np.full(q.shape[:-1], -INF, q.dtype)
+    for rows in slices(n, block_q):
+        for cols in slices(m, block_k):
+            s = q[..., rows, :] @ k[..., cols, :].swapaxes(-1, -2) / math.sqrt(q.shape[-1])
+            if causal:
+                s = np.where(seen(rows, cols, n, m).numpy(), s, -INF)
+            with np.errstate(divide="ignore"):
+                top = np.maximum(s.max(-1, keepdims=True), -1e30)
+                new = top[..., 0] + np.log(np.exp(s - top).sum(-1))
+            both = np.logaddexp(lse[..., rows], new)
+            safe = np.maximum(both, -1e30)
+            out[..., rows, :] *= np.exp(lse[..., rows] - safe)[..., None]
+            out[..., rows, :] += np.exp(s - safe[..., None]) @ v[..., cols, :]
+            lse[..., rows] = both
+    return out, lse
 
 
 def head_by_head(q, k, v, causal, block_q, block_k):
@@ -269,7 +299,7 @@ def with_reference_cycles(q, k, v, causal, block_q, block_k):
         waste = [torch.zeros(500) for _ in range(8)]
         waste.append(waste)
 
-    for _ in range(4):
+    for _ in range(2):
         litter()
     return forward()(q, k, v, causal, block_q, block_k)
 
@@ -283,7 +313,10 @@ RIGHT_FORWARD = {
     "head by head": head_by_head,
     "float64 inside": in_float64_inside,
     "with garbage": with_reference_cycles,
-    "no block is skipped": forward(skipped=lambda *a: False),
+    "skipped with one block to spare": forward(
+        skipped=lambda rows, cols, n, m, bq, bk: cols.start > rows.stop - 1 + m - n + bk
+    ),
+    "NumPy alone": in_numpy,
 }
 
 
@@ -292,7 +325,7 @@ def test_right_forward_passes(answer):
     result = check.flash_attention(forward=answer)
     assert {o.status for o in result.outcomes if o.name.startswith("(a)")} == {"passed"}, result
     assert result.status == "not attempted"
-    assert len([o for o in result.outcomes if o.status == "passed"]) == 10
+    assert len([o for o in result.outcomes if o.status == "passed"]) == 11
 
 
 def queries_outside(q, k, v, out, lse, d_out, causal, block_q, block_k):
@@ -307,6 +340,8 @@ def queries_outside(q, k, v, out, lse, d_out, causal, block_q, block_k):
         dqi = torch.zeros_like(qi)
         i = torch.arange(a, a + qi.shape[-2])[:, None]
         for b in range(0, m, block_k):
+            if causal and b > a + qi.shape[-2] - 1 + m - n:
+                break
             kj, vj = k[..., b : b + block_k, :], v[..., b : b + block_k, :]
             p = torch.exp(qi @ kj.mT - lse[..., a : a + block_q, None])
             if causal:
@@ -326,6 +361,8 @@ def by_autograd_of_blocks(q, k, v, out, lse, d_out, causal, block_q, block_k):
     delta = (d_out * out).sum(-1, keepdim=True)
     for rows in slices(n, block_q):
         for cols in slices(m, block_k):
+            if causal and skipped(rows, cols, n, m, block_q, block_k):
+                continue
             parts = q[..., rows, :], k[..., cols, :], v[..., cols, :]
             with torch.enable_grad():
                 qi, kj, vj = (x.detach().requires_grad_() for x in parts)
@@ -405,7 +442,7 @@ def test_right_attention_passes(answer):
 def test_all_three_pass():
     result = check.flash_attention(forward(), backward(), function().apply)
     assert result.passed, result
-    assert len(result.outcomes) == 21
+    assert len(result.outcomes) == 23
 
 
 def test_strict_mode_raises_only_for_what_is_wrong():
@@ -526,6 +563,46 @@ def with_lse(change):
 
 def lse_of(read):
     return forward(finish=lambda state: (finish(state)[0], read(*state)[..., 0]))
+
+
+def with_whole_mask_if_causal(q, k, v, causal, block_q, block_k):
+    if causal:
+        torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool)
+    return forward()(q, k, v, causal, block_q, block_k)
+
+
+def naive_if_causal(*arguments):
+    return naive(*arguments) if arguments[3] else forward()(*arguments)
+
+
+def to_the_number_of_queries(cut):
+    """Blocks of keys up to n instead of m, the last one cut off at n or not."""
+
+    def learner(q, k, v, causal, block_q, block_k):
+        n, m = q.shape[-2], k.shape[-2]
+        end = n if cut else -(-n // block_k) * block_k
+
+        def keys(length, size):
+            return [slice(i, min(i + size, end, m)) for i in range(0, min(n, m), size)]
+
+        return forward(slices_k=keys)(q, k, v, causal, block_q, block_k)
+
+    return learner
+
+
+def empty_blocks(q, k, v, causal, block_q, block_k):
+    n = q.shape[-2]
+    keys = [slice(i, i + block_k) for i in range(0, max(n, k.shape[-2]) + block_k, block_k)]
+    return forward(slices_k=lambda *a: keys)(q, k, v, causal, block_q, block_k)
+
+
+def very_low_mask(**pieces):
+    """Masked scores are -1e9."""
+
+    def take(state, s, v):
+        return update(state, s.clamp(min=-1e9), v)
+
+    return forward(update=take, **pieces)
 
 
 FORWARD_MISTAKES = {
@@ -719,6 +796,34 @@ FORWARD_MISTAKES = {
     "output alone": (lambda *a: forward()(*a)[0], "Return two things"),
     "three things": (lambda *a: (*forward()(*a), None), "Your function returns 3 things"),
     "the naive form": (naive, "the very matrix that FlashAttention avoids"),
+    "the naive form if causal": (naive_if_causal, "causal=True and blocks of 16 × 8, your code"),
+    "a whole mask if causal": (with_whole_mask_if_causal, "a mask for every pair"),
+    "no block is skipped": (
+        forward(skipped=lambda *a: False),
+        "Skip them, before their scores are computed",
+    ),
+    "skipping is off by one": (
+        forward(skipped=lambda rows, cols, n, m, *a: cols.start >= rows.stop - 1 + m - n),
+        "the comparison that skips blocks is off by one",
+    ),
+    "masked scores are low": (very_low_mask(), "has to be −∞, not only very low"),
+    "masked scores are low, no block skipped": (
+        very_low_mask(skipped=lambda *a: False),
+        "has to be −∞, not only very low",
+    ),
+    "last queries and keys dropped": (
+        forward(slices_q=whole_blocks, slices_k=whole_blocks),
+        "those of queries and of keys",
+    ),
+    "keys up to n": (to_the_number_of_queries(True), "as far as there are *queries*"),
+    "blocks of keys up to n": (to_the_number_of_queries(False), "as far as there are *queries*"),
+    "an empty block": (empty_blocks, "A block is empty"),
+    "factor upside down from the lowest number": (
+        forward(update=update_with(acc=lambda acc, x: acc * (x.new - x.old).exp() + x.p @ x.v)),
+        "rescales the old sums upside down?",
+    ),
+    "scale of d_v": (forward(scale=lambda q, k, v, *a: v.shape[-1] ** -0.5), "divided by √d_v"),
+    "lse first": (lambda *a: forward()(*a)[::-1], "in the other order"),
     "PyTorch's attention": (with_sdpa, "calls PyTorch's own attention"),
     "a whole mask": (mask_always, "a mask for every pair"),
     "strips": (strips, "Let both loops run"),
@@ -744,6 +849,17 @@ def test_the_unbroken_builders_pass():
     """Otherwise the mistakes would prove little."""
     answer = forward(update=update_with())
     assert check.flash_attention(answer, backward(), function().apply).passed
+
+
+ONE_DIAGNOSIS = ["places in the block", "skipping is off by one", "scale of d_v", "diagonal masked"]
+
+
+@pytest.mark.parametrize("name", ONE_DIAGNOSIS)
+def test_a_mistake_gets_one_name(name):
+    answer, named = FORWARD_MISTAKES[name]
+    failed = [o for o in check.flash_attention(answer).outcomes if o.status == "failed"]
+    assert failed
+    assert all(named in o.message for o in failed), [o.message for o in failed]
 
 
 @pytest.mark.parametrize("name", ["no scale", "accumulator not rescaled", "naive"])
@@ -867,6 +983,29 @@ BACKWARD_MISTAKES = {
         backward(slices_q=whole_blocks),
         "The last, shorter block of queries is left out",
     ),
+    "keys up to n": (
+        backward(slices_k=lambda length, size: slices(min(length, 7), size)),
+        "as far as there are *queries*",
+    ),
+    "skipping is off by one": (
+        backward(skipped=lambda rows, cols, n, m, *a: cols.start >= rows.stop - 1 + m - n),
+        "the comparison that skips blocks is off by one",
+    ),
+    "no block is skipped": (
+        backward(skipped=lambda *a: False),
+        "Skip them, before their scores are computed",
+    ),
+    "sign": (backward(returned=lambda dq, dk, dv: (-dq, -dk, dv)), "`dq` is not right. The sign"),
+    "masked scores are low": (
+        backward(weights=lambda s, lse: (s.clamp(min=-1e9) - lse).exp()),
+        "very low, but not −∞",
+    ),
+    "the whole matrix if causal": (
+        lambda q, k, v, out, lse, g, c, a, b: backward()(
+            q, k, v, out, lse, g, c, *((q.shape[-2], k.shape[-2]) if c else (a, b))
+        ),
+        "causal=True and blocks of 16 × 8, your code",
+    ),
     "both dropped": (
         backward(slices_q=whole_blocks, slices_k=whole_blocks),
         "The last, shorter block",
@@ -947,6 +1086,14 @@ ATTENTION_MISTAKES = {
         function(run_forward=naive).apply,
         "the very matrix that FlashAttention avoids",
     ),
+    "the whole matrix if causal": (
+        function(run_forward=naive_if_causal).apply,
+        "the very matrix that FlashAttention avoids",
+    ),
+    "weights saved if causal": (
+        lambda *a: function(save=weights_of if a[3] else None).apply(*a),
+        "numbers are kept from the forward pass",
+    ),
     "too few gradients": (function(nones=0).apply, "None for those that are no tensors"),
     "wrong forward": (
         function(run_forward=forward(scale=lambda *a: 1.0)).apply,
@@ -988,6 +1135,7 @@ def test_mistakes_of_the_function_are_named(answer, named):
     assert result.status == "failed"
     assert named in result.messages, result
     assert "check itself broke" not in result.messages
+    assert "called with ()" not in result.messages
 
 
 # --- No answer, no sense, no leak -----------------------------------------------------------------
@@ -1010,7 +1158,7 @@ def test_an_untouched_answer_is_not_attempted():
 def test_parts_can_be_done_one_after_the_other():
     result = check.flash_attention(forward(), untouched_backward, None)
     assert result.status == "not attempted"
-    assert "right so far (10 of 13" in result.headline
+    assert "right so far (11 of 14" in result.headline
     result = check.flash_attention(forward(), untouched_backward, function().apply)
     assert result.passed, result
     result = check.flash_attention(forward(), backward(), None)
