@@ -60,6 +60,8 @@ def test_right_numbers_pass(numbers):
         ({"features_needed": math.expm1(8) / 0.01}, "one of the two vectors"),
         ({"features_needed": math.expm1(2) / 0.01}, "divided by √d each"),
         ({"features_needed": math.expm1(4) / 0.01}, "not squared"),
+        ({"features_needed": math.exp(2) / 0.01}, "less the square of the mean"),
+        ({"features_needed": math.exp(4) / 0.01}, "less the square of the mean"),
         ({"features_needed": math.exp(32) / 0.01}, "twice too large"),
         ({"features_needed": math.exp(128) / 0.01}, "before the scaling"),
     ],
@@ -129,6 +131,18 @@ def initialized(r, d, generator):
     )
 
 
+def lengths_of_the_decomposed(r, d, generator, dim):
+    """Along rows of the Gaussian matrix they depend on the directions; along columns not."""
+    gaussian = torch.randn(math.ceil(r / d), d, d, generator=generator)
+    block, upper = torch.linalg.qr(gaussian)
+    block = block * upper.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)
+    return (block.mT * gaussian.norm(dim=dim).unsqueeze(-1)).flatten(0, 1)[:r]
+
+
+def lengths_of_columns(r, d, generator):
+    return lengths_of_the_decomposed(r, d, generator, dim=-2)
+
+
 def random_signs(r, d, generator):
     signs = torch.randint(2, (r, 1), generator=generator) * 2 - 1
     return signs * orthogonal(r, d, generator, fix=False)
@@ -136,7 +150,7 @@ def random_signs(r, d, generator):
 
 @pytest.mark.parametrize(
     "features",
-    [orthogonal, gram_schmidt, polar, initialized, random_signs],
+    [orthogonal, gram_schmidt, polar, initialized, random_signs, lengths_of_columns],
     ids=lambda f: f.__name__,
 )
 def test_right_projections_pass(features):
@@ -155,13 +169,14 @@ def columns(r, d, generator):
 @pytest.mark.parametrize(
     ("features", "message"),
     [
-        (functools.partial(orthogonal, fix=False), "signs of Q"),
+        (functools.partial(orthogonal, fix=False), "diagonal of R"),
         (functools.partial(orthogonal, lengths="√d"), "length √d"),
         (functools.partial(orthogonal, lengths="unit"), "unit vectors"),
         (functools.partial(orthogonal, lengths="one a block"), "draw one for each row"),
         (functools.partial(orthogonal, lengths="normal"), "wrong distribution"),
         (functools.partial(orthogonal, lengths="chi squared"), "wrong distribution"),
         (functools.partial(orthogonal, fresh=False), "same directions"),
+        (functools.partial(lengths_of_the_decomposed, dim=-1), "depend on each other"),
         (lambda r, d, generator: torch.randn(r, d, generator=generator), "on average only"),
         (columns, "*columns*"),
         (lambda r, d, generator: orthogonal(r, d, generator).T, "The shape is (4, 10)"),
@@ -182,6 +197,14 @@ def test_wrong_projections_are_named(features, message):
     assert message in result.messages, result
 
 
+def test_what_one_mistake_in_the_projection_does_not_say():
+    """A wrong shape is said once; equal blocks do not bring up the signs of R."""
+    result = check.performer(features=lambda r, d, generator: orthogonal(r, d, generator).T)
+    assert sum(outcome.status == "failed" for outcome in result.outcomes) == 1
+    result = check.performer(features=functools.partial(orthogonal, fresh=False))
+    assert "diagonal" not in result.messages
+
+
 # --- Right attention ------------------------------------------------------------------------------
 
 
@@ -191,13 +214,20 @@ def exponents(x, w, power=-0.25, norm=0.5):
 
 
 def stable(log_q, log_k):
+    """A shift for each feature, given back to the queries."""
+    shift = log_k.amax(-2, keepdim=True)
+    log_q = log_q + shift
+    return (log_q - log_q.amax(-1, keepdim=True)).exp(), (log_k - shift).exp()
+
+
+def one_maximum(log_q, log_k):
     return (
         (log_q - log_q.amax(-1, keepdim=True)).exp(),
         (log_k - log_k.amax((-2, -1), keepdim=True)).exp(),
     )
 
 
-def finish(phi_q, phi_k, v, causal):
+def finish(phi_q, phi_k, v, causal, mask=True):
     """Chunks of 50, the remainder included."""
     v = torch.cat([v, torch.ones_like(v[..., :1])], -1)
     if not causal:
@@ -205,7 +235,7 @@ def finish(phi_q, phi_k, v, causal):
     else:
         total, rows = 0, []
         for q, k, u in zip(*(x.split(50, -2) for x in (phi_q, phi_k, v)), strict=True):
-            inside = (q @ k.mT).tril() @ u
+            inside = ((q @ k.mT).tril() if mask else q @ k.mT) @ u
             rows.append(inside if isinstance(total, int) else inside + q @ total)
             total = total + k.mT @ u
         out = torch.cat(rows, -2)
@@ -268,8 +298,35 @@ class Module(nn.Module):
         return out.to(v.dtype)
 
 
+def running_maximum(q, k, v, projection, causal=False):
+    """Chunk by chunk, with the largest exponents so far; the full form is a single chunk."""
+    log_q, log_k = exponents(q, projection), exponents(k, projection)
+    v = torch.cat([v, torch.ones_like(v[..., :1])], -1)
+    top, state, rows = log_k[..., :1, :].detach(), 0, []
+    size = 32 if causal else q.shape[-2] + k.shape[-2]
+    for a, b, u in zip(*(x.split(size, -2) for x in (log_q, log_k, v)), strict=True):
+        new = torch.maximum(top, b.detach().amax(-2, keepdim=True))
+        state = state * (top - new).exp().mT
+        a, b = a + new, (b - new).exp()
+        a = (a - a.detach().amax(-1, keepdim=True)).exp()
+        kernel = (a @ b.mT).tril() if causal else None
+        state_after = state + b.mT @ u
+        rows.append(kernel @ u + a @ state if causal else a @ state_after)
+        top, state = new, state_after
+    out = torch.cat(rows, -2)
+    return out[..., :-1] / out[..., -1:]
+
+
+def one_maximum_when_causal(q, k, v, projection, causal=False):
+    """Moderate norms are asked for there, so this will do."""
+    shift = one_maximum if causal else stable
+    return finish(*shift(exponents(q, projection), exponents(k, projection)), v, causal)
+
+
 RIGHT = {
     "chunks": chunked,
+    "running maximum": running_maximum,
+    "one maximum when causal": one_maximum_when_causal,
     "all prefix sums": cumsum,
     "token by token": token_by_token,
     "module": Module(),
@@ -282,7 +339,7 @@ def test_right_attention_passes(attention):
     result = check.performer(attention)
     assert time.process_time() - started < 5
     assert not result.messages, result
-    assert sum(o.status == "passed" for o in result.outcomes) == 10
+    assert sum(o.status == "passed" for o in result.outcomes) == 12
     held = any("all n prefix sums" in note for note in result.notes)
     assert held == (attention is cumsum)
 
@@ -298,7 +355,7 @@ def variant(power_q=-0.25, power_k=-0.25, norm=0.5, shift=None, then=finish):
     def attention(q, k, v, projection, causal=False):
         log_q = exponents(q, projection, power_q)
         log_k = exponents(k, projection, power_k, norm)
-        phi_q, phi_k = stable(log_q, log_k) if shift is None else shift(log_q, log_k)
+        phi_q, phi_k = (shift or stable)(log_q, log_k)
         return then(phi_q, phi_k, v, causal)
 
     return attention
@@ -313,7 +370,7 @@ def shifted_by(dim_q, dim_k):
 
 def plus(constant):
     def shift(a, b):
-        a, b = stable(a, b)
+        a, b = one_maximum(a, b)
         return a + constant, b + constant
 
     return shift
@@ -444,6 +501,13 @@ MISTAKES = {
     ),
     "shift per key": (variant(shift=shifted_by(-1, -1)), "Each key's largest exponent"),
     "shift per feature of k": (variant(shift=shifted_by(-1, -2)), "among the keys"),
+    "shift per feature of both": (
+        variant(
+            shift=lambda a, b: shifted_by(-1, -2)(a - b.amax(-2, keepdim=True), b),
+        ),
+        "subtracted from the queries as well",
+    ),
+    "one maximum for all keys": (variant(shift=one_maximum), "every key is tiny"),
     "shift per feature of q": (variant(shift=shifted_by(-2, (-2, -1))), "among the queries"),
     "features sum to 1": (
         by_features(lambda x, w: exponents(x, w).softmax(-1)),
@@ -451,7 +515,7 @@ MISTAKES = {
     ),
     "no normalizer": (unnormalized(plain), "not divided by their denominator"),
     "no normalizer, 1/r": (unnormalized(root_r), "not divided by their denominator"),
-    "no normalizer, stable": (unnormalized(stable), "not divided by their denominator"),
+    "no normalizer, stable": (unnormalized(one_maximum), "not divided by their denominator"),
     "constant added": (variant(shift=plus(1e-4)), "A constant is added"),
     "small constant added": (variant(shift=plus(1e-6)), "A constant is added"),
     "trigonometric": (trigonometric, "sines and cosines"),
@@ -484,6 +548,10 @@ MISTAKES = {
     "causal ignored": (
         lambda q, k, v, w, causal=False: chunked(q, k, v, w),
         "`causal` has no effect",
+    ),
+    "no mask in a chunk of 50": (
+        variant(then=functools.partial(finish, mask=False)),
+        "Inside a chunk",
     ),
     "own key missing": (
         causal_as(lambda kernel: (kernel.tril(-1), kernel.tril(-1))),
@@ -546,6 +614,12 @@ def test_wrong_attention_is_named(attention, message):
     assert result.status == "failed"
     assert message in result.messages, result
     assert "check itself broke" not in result.messages
+
+
+def test_a_wrong_output_brings_no_advice_on_gradients():
+    result = check.performer(variant(power_k=0))
+    assert "Not tested: the output itself" in result.messages
+    assert "The gradient of" not in result.messages
 
 
 # --- Untouched ------------------------------------------------------------------------------------
