@@ -66,7 +66,9 @@ CLASSES = {
         "key, ring, book, lamp, coin, map, violin, letter, clock, umbrella, hat, mirror, compass,"
         "bell, anchor, flute, basket, crown, lantern, drum, kite, necklace, telescope, axe"
     ),
-    "color": _nouns("red, blue, green, old, golden, black, white, silver, gray, orange, tiny, yellow"),
+    "color": _nouns(
+        "red, blue, green, old, golden, black, white, silver, gray, orange, tiny, yellow"
+    ),
     "trait": _nouns(
         "young, kind, clever, poor, brave, quiet, proud, honest, lazy, cheerful, stubborn, shy,"
         "famous, patient, anxious, gentle"
@@ -78,9 +80,7 @@ CLASSES = {
         "bread, soup, cheese, apples, fish, rice, honey, cake, beans, nuts, plums, noodles, eggs,"
         "pears, olives, corn"
     ),
-    "weather": _plain(
-        "rain, snow, wind, fog, thunder, frost, hail, heat"
-    ),
+    "weather": _plain("rain, snow, wind, fog, thunder, frost, hail, heat"),
     "time": _plain(
         "morning, evening, night, winter, summer, spring, autumn, Monday, Sunday, afternoon, day"
     ),
