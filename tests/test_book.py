@@ -355,6 +355,9 @@ def modules(tmp_path):
         "checks/part/one": "from ..engine import Session\nfrom llmbook.alone import thing",
         "checks/part/two": "",
         "py.typed": "",
+        "records/__init__": "",
+        "records/long.json": "{}",
+        "records/longer.json": "{}",
     }
     for name, text in files.items():
         path = tmp_path / (name if "." in name else f"{name}.py")
@@ -391,6 +394,12 @@ def test_modules_that_code_reaches(modules, code, expected):
     files = {*(f"{name}.py" for name in expected), "__init__.py"} if expected else set()
     reached = {path.relative_to(modules.root).as_posix() for path in modules.reached(code)}
     assert reached == files | {"py.typed"}
+
+
+def test_a_record_is_read_by_its_name(modules):
+    code = 'from llmbook.records import load_record\nload_record("long")'
+    reached = {path.relative_to(modules.root).as_posix() for path in modules.reached(code)}
+    assert reached == {"__init__.py", "records/__init__.py", "records/long.json", "py.typed"}
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@
     page = definitions("attention/efficient-attention", "flash_attention")
     page.flash_attention(q, k, v)
 
-Only what the names need is executed: the page's imports, and the top-level definitions and
-assignments that they use, in the order of the page. Cells for the reader's answer are left out.
+Only what the names need is executed: the imports, top-level definitions and assignments that they
+use, in the order of the page. Cells for the reader's answer are left out.
 """
 
 import ast
@@ -50,6 +50,12 @@ def definitions(page: str, *names: str, root: Path = ROOT) -> SimpleNamespace:
     body = sorted(
         {id(n): n for name in needed for n in defined[name]}.values(), key=lambda n: n.lineno
     )
+    used = {name for node in body for name in _names(node)}
+    imports = [
+        node
+        for node in imports
+        if {a.asname or a.name.partition(".")[0] for a in node.names} & used
+    ]
     # Tracebacks and inspect.getsource find the lines here.
     filename = f"<page {page}>"
     linecache.cache[filename] = (len(code), None, code.splitlines(keepends=True), filename)

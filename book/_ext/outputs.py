@@ -75,8 +75,10 @@ class Modules:
                 names = None
             else:
                 todo += [name.rpartition(".")[0], *inner]
+        if names is None:
+            return self.everything | self.data
         data = {p for p in self.data if p.parent.name != "records" or f'"{p.stem}"' in code}
-        return (self.everything if names is None else frozenset(files)) | data
+        return frozenset(files | data)
 
     def _path(self, name: str) -> Path | None:
         if name.partition(".")[0] != PACKAGE:

@@ -30,9 +30,13 @@ def pair_frequencies(
 
 
 def sinusoidal_encoding(
-    positions: Tensor, d_model: int, base: float = 10_000.0
+    positions: Tensor,
+    d_model: int,
+    base: float = 10_000.0,
+    *,
+    dtype: torch.dtype = torch.float32,
 ) -> Float[Tensor, "n d_model"]:
-    """Return sin and cos of position times frequency, interleaved: (n,) → (n, d_model), float32.
+    """Return sin and cos of position times frequency, interleaved: (n,) → (n, d_model).
 
     Component 2i is the sine and component 2i + 1 the cosine of pair i (Vaswani et al., 2017,
     section 3.5). The angles are computed in float64, so that far positions lose no digits.
@@ -40,7 +44,7 @@ def sinusoidal_encoding(
     if positions.ndim != 1:
         raise ValueError(f"positions must have shape (n,), got {tuple(positions.shape)}")
     angles = positions.double()[:, None] * pair_frequencies(d_model, base).to(positions.device)
-    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2).float()
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2).to(dtype)
 
 
 def rotate(

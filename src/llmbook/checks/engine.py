@@ -465,7 +465,7 @@ class Session:
             raise Failure(
                 _diagnose_number(value, expected, max(rtol, 1e-9), unit)
                 or f"{value:g}{' ' * bool(unit)}{unit} is not right, and not a mistake known here."
-                f"\nGo through the hints, and check each factor{' with its unit' * bool(unit)}."
+                f"\nGo through the hints{', and check each factor with its unit' * bool(unit)}."
             )
 
     def choice(self, name: str, given: Any, expected: Any, wrong: Mapping[Any, str]) -> None:
@@ -700,8 +700,10 @@ def _diagnose_number(value: float, expected: float, rtol: float, unit: str) -> s
 
     if is_ratio(-1):
         return "The size is right, the sign is not."
-    if is_ratio(100) or is_ratio(0.01):
-        return "Off by a factor of 100: is one a fraction and the other a percentage?"
+    if is_ratio(100):
+        return "100 times too large: is it a percentage where a fraction is asked?"
+    if is_ratio(0.01):
+        return "100 times too small: is it a fraction where a percentage is asked?"
     if not unit:
         return ""
     for power in (1, 2, 3, 4):

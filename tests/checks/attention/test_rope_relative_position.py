@@ -108,10 +108,46 @@ def not_summed(q, k, offset, w):
     return q * k * torch.cos(angle)
 
 
+def conjugate_forgotten(sign):
+    def learner(q, k, offset, w):
+        q, k = (torch.view_as_complex(x.view(-1, 2)) for x in (q, k))
+        return (q * k * torch.polar(torch.ones_like(w), sign * offset * w)).real.sum()
+
+    return learner
+
+
+def overwritten(turns_key):
+    def learner(q, k, offset, w):
+        still, turned = (q, k.clone()) if turns_key else (k, q.clone())
+        cos, sin = torch.cos(offset * w), torch.sin(offset * w) * (1 if turns_key else -1)
+        turned[0::2] = turned[0::2] * cos - turned[1::2] * sin
+        turned[1::2] = turned[0::2] * sin + turned[1::2] * cos
+        return still @ turned
+
+    return learner
+
+
+def far_away(q, k, offset, w):
+    """Both vectors turned in float32, at large positions."""
+    m = torch.tensor([100_003.0])
+    turned = [
+        torch.view_as_complex(x.float().view(-1, 2))
+        * torch.polar(torch.ones(len(w)), p * w.float())
+        for x, p in ((q, m), (k, m + offset))
+    ]
+    return (turned[0].conj() * turned[1]).real.sum()
+
+
 @pytest.mark.parametrize(
     ("answer", "named"),
     [
         (score(turn_k=-1), "wrong sign"),
+        (conjugate_forgotten(1), "conjugated"),
+        (conjugate_forgotten(-1), "conjugated"),
+        (overwritten(True), "after that has been turned"),
+        (overwritten(False), "after that has been turned"),
+        (score(frequencies=lambda w: 1e4 ** (-torch.arange(len(w)) / len(w))), "handed over"),
+        (far_away, "large positions"),
         (score(turn_k=0, turn_q=1), "wrong sign"),
         (score(turn_k=1, turn_q=1), "does not depend on the offset"),
         (lambda q, k, offset, w: q @ k, "does not depend on the offset"),
@@ -123,7 +159,7 @@ def not_summed(q, k, offset, w):
         (score(frequencies=lambda w: w[:1]), "first frequency"),
         (score(frequencies=torch.ones_like), "first frequency"),
         (score(frequencies=lambda w: w.flip(0)), "reverse order"),
-        (score(turn_k=1, turn_q=-1), "in opposite senses"),
+        (score(turn_k=1, turn_q=-1), "in opposite directions"),
         (score(frequencies=torch.deg2rad), "degrees"),
         (lambda q, k, o, w: expanded(q, k, abs(o), w), "sign is lost"),
         (lambda q, k, o, w: expanded(q, k, o, w) / len(q) ** 0.5, "divided by √d"),
@@ -154,16 +190,19 @@ def test_the_unbroken_builder_passes():
         ({"first_missing": 255}, "it fits"),
         ({"first_missing": 129}, "leading one"),
         ({"first_missing": 128}, "still is a power of two"),
+        ({"first_missing": 258}, "does hold"),
+        ({"first_missing": 513}, "a bit too many"),
         ({"first_missing": 2049}, "float16"),
         ({"first_missing": 65505}, "overflows"),
         ({"first_missing": 2**24 + 1}, "float32"),
         ({"spacing": 256}, "largest error"),
         ({"spacing": 1024}, "Twice too much"),
+        ({"spacing": 128}, "number of steps"),
         ({"spacing": 64}, "float16"),
         ({"spacing": 0.0078125}, "just above 1"),
         ({"angle_error": 0.0078125}, "whole distance"),
-        ({"angle_error": 0.00536}, "a bound"),
-        ({"angle_error": 0.01073}, "2⁻²³ of the angle"),
+        ({"angle_error": 0.00447}, "a bound"),
+        ({"angle_error": 0.00894}, "2⁻²³ of the angle"),
         ({"angle_error": 0.015625}, "next power of two"),
         ({"angle_error": 0.00195}, "Half of the half"),
         ({"angle_error": 256}, "bfloat16"),

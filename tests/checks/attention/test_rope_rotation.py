@@ -56,6 +56,9 @@ def test_right_matrices_pass(answer):
         {"rotated": np.array(nested_lists(3)) @ [2, 1]},
         {"rotated": torch.tensor([[-2.1211], [-0.7078]])},
         {"rotated": sp.Matrix(symbolic(3) * sp.Matrix([2, 1]))},
+        {"rotated": complex(-2.1211, -0.7078)},
+        {"rotated": (2 + 1j) * np.exp(3j)},
+        {"rotated": torch.tensor([2 + 1j]) * np.exp(3j)},
         {"position": -4},
         {"position": torch.tensor(-4.0)},
         {"position": Fraction(-8, 2)},
@@ -115,6 +118,9 @@ def test_wrong_matrices_are_named(answer, named):
         ({"rotated": (-0.7078, -2.1211)}, "components are exchanged"),
         ({"rotated": (2, 1)}, "Nothing is turned"),
         ({"rotated": (3, 3)}, "leaves the length"),
+        ({"rotated": (2.12, 0.71)}, "Both signs"),
+        ({"rotated": (-2.1, -0.7)}, "two decimals"),
+        ({"rotated": complex(2, 1)}, "Nothing is turned"),
         ({"rotated": 3}, "should be (2,)"),
         ({"position": 4}, "sign is not"),
         ({"position": 10}, "counted forward"),
@@ -132,7 +138,9 @@ def test_wrong_matrices_are_named(answer, named):
         ({"nearest": 7}, "number of turns"),
         ({"nearest": 19}, "nearer one"),
         ({"nearest": 25}, "nearer one"),
-        ({"nearest": 88}, "twice as far"),
+        ({"nearest": 88}, "another one comes nearer"),
+        ({"nearest": 63}, "0.17 rad away"),
+        ({"nearest": 6.283185307179586}, "whole numbers"),
         ({"nearest": 360}, "degrees"),
         ({"nearest": 710}, "ends at 100"),
     ],
@@ -141,6 +149,14 @@ def test_other_wrong_answers_are_named(answer, named):
     result = check.rope_rotation(**answer)
     assert result.status == "failed"
     assert named in result.messages
+
+
+def test_every_other_position_is_told_how_far_off_it_is():
+    for m in (m for m in range(1, 101) if m != 44):
+        messages = check.rope_rotation(nearest=m).messages
+        assert messages
+        assert "not a mistake known here" not in messages
+        assert "44" not in messages
 
 
 def test_a_wrong_vector_that_follows_from_a_wrong_matrix():

@@ -46,6 +46,15 @@ def complex_numbers(x, positions, base=10000.0):
     return torch.view_as_real(z * turns).flatten(-2).type_as(x)
 
 
+def complex_float32(x, positions, base=10000.0):
+    """The same in float32, which copies nothing that is not contiguous."""
+    d = x.shape[-1]
+    angles = torch.outer(positions.float(), 1.0 / base ** (torch.arange(0, d, 2).float() / d))
+    z = torch.view_as_complex(x.float().reshape(*x.shape[:-1], -1, 2))
+    turned = z * torch.polar(torch.ones_like(angles), angles)
+    return torch.view_as_real(turned).flatten(-2).type_as(x)
+
+
 def matrices(x, positions, base=10000.0):
     """A block-diagonal matrix for each position."""
     d = x.shape[-1]
@@ -88,7 +97,7 @@ def gpt_neox(x, positions, base=10000.0):
 
 
 HALVES = [half_split, full_width, in_loops, llama, gpt_neox]
-NEIGHBORS = [interleaved, complex_numbers, matrices]
+NEIGHBORS = [interleaved, complex_numbers, complex_float32, matrices]
 
 
 def attention_with(turn):
@@ -115,7 +124,7 @@ def test_float32_angles_are_noted_not_failed():
 
 def by_hand(q, k, v, positions, base=10000.0):
     q, k = interleaved(q, positions, base), interleaved(k, positions, base)
-    weights = torch.exp(torch.einsum("...nd,...md->...nm", q, k) / q.shape[-1] ** 0.5)
+    weights = torch.exp(torch.einsum("...qd,...kd->...qk", q, k) / q.shape[-1] ** 0.5)
     return weights / weights.sum(-1, keepdim=True) @ v
 
 
@@ -135,7 +144,7 @@ def by_relative_turns(q, k, v, positions, base=10000.0):
 def test_right_attention_passes_alone(answer):
     result = check.rotary_embedding(rotary_attention=answer)
     assert result.status != "failed", result
-    assert sum(o.status == "passed" for o in result.outcomes) == 4
+    assert sum(o.status == "passed" for o in result.outcomes) == 5
 
 
 def test_attention_may_use_the_other_convention():
@@ -231,7 +240,10 @@ TO_BREAK = [
     ({"positions": lambda m, x: m[:, None] + 1}, "one position later"),
     ({"positions": lambda m, x: m[:, None] - 1}, "one position earlier"),
     ({"positions": lambda m, x: torch.arange(x.shape[-2])[:, None]}, "counted 0, 1, 2"),
-    ({"frequencies": lambda i, d, base: torch.ones_like(i)}, "the base is not raised"),
+    ({"frequencies": lambda i, d, base: torch.ones_like(i)}, "the base is missing"),
+    ({"frequencies": lambda i, d, base: base + 0 * i}, "the base is not raised"),
+    ({"frequencies": lambda i, d, base: 1 / base + 0 * i}, "the base is not raised"),
+    ({"frequencies": lambda i, d, base: 1 / (base * 2 * i / d)}, "instead of being raised"),
     ({"frequencies": lambda i, d, base: base * 2 * i / d}, "instead of being raised"),
     ({"frequencies": lambda i, d, base: base ** (-i / d)}, "half of what it should be"),
     ({"frequencies": lambda i, d, base: base ** (-4 * i / d)}, "twice what it should be"),
@@ -273,6 +285,20 @@ def test_wrong_rotations_are_named(piece, named, split):
     assert result.status == "failed"
     assert named in result.messages, result
     assert "itself broke" not in result.messages
+
+
+@pytest.mark.parametrize("split", ["halves", "neighbors"])
+@pytest.mark.parametrize(
+    ("frequencies", "named"),
+    [
+        (lambda i, d, base: base ** (2 * i / d), "lost its sign"),
+        (lambda i, d, base: base + 0 * i, "the base is not raised"),
+        (lambda i, d, base: base * 2 * i / d, "instead of being raised"),
+    ],
+)
+def test_wrong_frequencies_are_named_though_float32_rounds_their_angles(frequencies, named, split):
+    answer = builder(split, frequencies=frequencies, angle_type=torch.float32)
+    assert named in check.rotary_embedding(answer).messages
 
 
 @pytest.mark.parametrize(
@@ -346,8 +372,14 @@ def over_queries(q, k, v, m, base=10000.0):
         (attention(on_v=1, turn=interleaved), "values are rotated too"),
         (attention(on_k=0), "Only the queries"),
         (attention(on_q=0), "Only the keys"),
-        (attention(on_k=-1), "opposite senses"),
-        (attention(on_q=-1, turn=interleaved), "opposite senses"),
+        (attention(on_k=-1), "opposite directions"),
+        (attention(on_q=-1, turn=interleaved), "opposite directions"),
+        (lambda q, k, v, m, base=1e4: attention()(q, k, v, m), "not handed on"),
+        (
+            lambda q, k, v, m, base=1e4: attention(turn=interleaved)(q, k, v, m),
+            "not handed on",
+        ),
+        (lambda q, k, v, m: attention()(q, k, v, m), "keyword argument"),
         (attention(on_q=0, on_k=0), "Nothing is rotated"),
         (attention(on_q=0, on_k=0, on_v=1), "Only the values"),
         (attention(on_out=1), "output is rotated"),
@@ -374,6 +406,16 @@ def test_wrong_attention_is_named(answer, named, with_rotary):
     assert result.status == "failed"
     assert named in result.messages, result
     assert "itself broke" not in result.messages
+
+
+def test_attention_inherits_a_base_that_its_rotation_ignores():
+    def fixed(x, positions, base=10000.0):
+        return half_split(x, positions)
+
+    result = check.rotary_embedding(fixed, attention(turn=fixed))
+    messages = {o.name: o.message for o in result.outcomes}
+    assert "10,000 stands in its place" in messages["another base"]
+    assert "follows from your `apply_rotary`" in messages["attention with another base"]
 
 
 def test_attention_inherits_the_mistake_of_its_rotation():

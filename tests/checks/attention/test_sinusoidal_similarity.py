@@ -4,6 +4,7 @@ import math
 import re
 from fractions import Fraction
 
+import mpmath
 import numpy as np
 import pytest
 import torch
@@ -84,6 +85,18 @@ def test_right_tables_pass(encoding):
 def test_the_precision_of_far_positions_is_noted():
     assert "7 digits" in run(assigned_in_float32).notes[0]
     assert not run(stacked_in_float64).notes
+
+
+def test_an_assert_passes_with_a_note():
+    assert "exercise asks for a ValueError" in run(assigned_in_float32).notes[1]
+
+
+def test_the_losses_are_those_of_the_limit():
+    def s(distance):
+        return float(mpmath.ci(distance) - mpmath.ci(distance / 10_000)) / math.log(10_000)
+
+    assert (s(10) - s(1000)) / 2 == pytest.approx(0.25, rel=2.5e-2)  # asked, and what passes
+    assert s(1000) - s(10_000) == pytest.approx(0.2243, abs=1e-4)
 
 
 ANSWERS = {
@@ -248,11 +261,14 @@ def test_an_unknown_mistake_is_shown_with_its_input():
         ("largest", 16, "length of a row"),
         ("largest", 1, "largest value of s"),
         ("first_rise", 43, "last distance before the rise"),
-        ("first_rise", 45, "counted from 0"),
+        ("first_rise", 45, "one too many: distances are counted from 0"),
+        ("first_rise", 0.526, "a whole number of positions"),
+        ("first_negative", -0.027, "a whole number of positions"),
+        ("first_negative", 92, "one too many: distances are counted from 0"),
         ("first_rise", 6, "at width 64"),
         ("first_rise", 12, "at width 128"),
         ("first_rise", 7, "full turn of the fastest pair"),
-        ("first_negative", 90, "still positive"),
+        ("first_negative", 90, "one too few: the last distance before it"),
         ("first_negative", 474, "at width 32"),
         ("first_negative", 2, "fastest pair alone"),
         ("loss_per_decade", 0.109, "each factor e"),
@@ -260,6 +276,9 @@ def test_an_unknown_mistake_is_shown_with_its_input():
         ("loss_per_decade", -0.25, "positive number"),
         ("loss_per_decade", 25, "percentage"),
         ("loss_per_decade", 0.64, "not their difference"),
+        ("loss_per_decade", 0.22, "near the base the law bends"),
+        ("loss_per_decade", 0.24, "loses this much from 10 to 100"),
+        ("loss_per_decade", 0.26, "loses this much from 100 to 1,000"),
         ("verdict", "a", "one by one"),
         ("verdict", "c", "from 3 to 7"),
         ("verdict", "d", "15 to 20"),

@@ -10,6 +10,12 @@ from torch import Tensor
 from llmbook.checks.engine import Failure, Mistake, Result, Session, to_tensor
 from llmbook.checks.scalars import expect_scalar
 
+IMPRECISE = (
+    "This is near the right value, but with too few digits. Do not round, compute in float32 or "
+    "better, and do not turn both vectors at large positions: only the offset is known, and (c) is "
+    "about what large angles cost."
+)
+
 
 def rope_relative_position(
     relative_score: Callable[..., Any] | None = None,
@@ -26,8 +32,7 @@ def rope_relative_position(
 
         - ``q`` and ``k`` of shape (d,), floating-point tensors of one dtype, d even; a pair is two
           components that stand next to each other, (x[0], x[1]), (x[2], x[3]), …;
-        - ``offset``, a whole number of either sign: the position of the key minus that of the
-          query;
+        - ``offset``, an integer of either sign: the position of the key minus that of the query;
         - ``frequencies`` of shape (d/2,), in radians per position, of the dtype of q and k.
 
         It returns one number, the dot product of the turned query and the turned key, not scaled.
@@ -36,7 +41,7 @@ def rope_relative_position(
     spacing
         (c) How far apart the bfloat16 numbers around 100,000 are.
     angle_error
-        (c) Half the distance between neighboring float32 numbers at an angle of 90,000 radians, in
+        (c) Half the distance between neighboring float32 numbers at an angle of 75,000 radians, in
         radians.
     """
     session = Session("rope_relative_position")
@@ -53,7 +58,10 @@ def rope_relative_position(
             got,
             float(_score(q, k, offset, frequencies)),
             inputs=inputs,
-            mistakes=_mistakes(q, k, offset, frequencies),
+            mistakes=[
+                *_mistakes(q, k, offset, frequencies),
+                Mistake(IMPRECISE, lambda: _if_near(got, q, k, offset, frequencies)),
+            ],
             rtol=1e-4,
             atol=1e-4,
         )
@@ -106,6 +114,8 @@ def rope_relative_position(
             "That one still has its own number in bfloat16: besides the stored bits of the "
             "significand there is the leading one, which is not stored.": 129,
             "That still is a power of two, and the bits suffice for it.": 128,
+            "That one bfloat16 does hold; a smaller one is missing already.": 258,
+            "That one is missing, but it is not the first: a bit too many is counted.": 513,
             "That one needs all the bits there are, but it fits.": 255,
             "That is the answer for float16, which has more bits in its significand and fewer in "
             "its exponent.": 2049,
@@ -122,6 +132,7 @@ def rope_relative_position(
         mistakes={
             "That is the largest error of rounding there, half the distance.": 256,
             "Twice too much: which power of two lies just below 100,000?": 1024,
+            "That is the number of steps from one power of two to the next. How long is one?": 128,
             "That is the distance in float16, if it reached that far.": 64,
             "That is the distance in float32, or in bfloat16 just above 1. Near 100,000 the second "
             "is to be multiplied by a power of two.": 2.0**-7,
@@ -136,12 +147,12 @@ def rope_relative_position(
         mistakes={
             "That is the whole distance; half of it is the most that rounding can change.": 2.0**-7,
             "That is a bound, 2⁻²⁴ of the angle itself. The distance between neighboring numbers "
-            "stays the same from one power of two to the next.": 90_000 * 2.0**-24,
+            "stays the same from one power of two to the next.": 75_000 * 2.0**-24,
             "That is 2⁻²³ of the angle. The distance between neighboring numbers stays the same "
-            "from one power of two to the next, and half of it is asked for.": 90_000 * 2.0**-23,
-            "That is half the distance at the next power of two above 90,000; numbers follow the "
+            "from one power of two to the next, and half of it is asked for.": 75_000 * 2.0**-23,
+            "That is half the distance at the next power of two above 75,000; numbers follow the "
             "one below.": 2.0**-6,
-            "Half of the half: is 65,536 the power of two below 90,000, and 23 the number of "
+            "Half of the half: is 65,536 the power of two below 75,000, and 23 the number of "
             "stored bits?": 2.0**-9,
             "That is half the distance in bfloat16.": 256.0,
             "That is half the distance in float64.": 2.0**-37,
@@ -163,6 +174,15 @@ def _score(q: Tensor, k: Tensor, offset: float, frequencies: Tensor) -> Tensor:
     return (_complex(q).conj() * _complex(k) * _turn(offset, frequencies)).sum().real
 
 
+def _if_near(got: Tensor, q: Tensor, k: Tensor, offset: int, frequencies: Tensor) -> Tensor:
+    """Return `got` if it is off by no more than rounded angles or two decimals explain."""
+    if abs(float(got) - float(_score(q, k, offset, frequencies))) < 4e-3 * float(
+        q.double().norm() * k.double().norm()
+    ):
+        return got
+    raise Failure("not near")
+
+
 def _mistakes(q: Tensor, k: Tensor, offset: int, frequencies: Tensor) -> list[Mistake]:
     d = len(q)
     halves = torch.arange(d).view(2, -1).T.flatten()  # 0, d/2, 1, d/2 + 1, …
@@ -181,6 +201,10 @@ def _mistakes(q: Tensor, k: Tensor, offset: int, frequencies: Tensor) -> list[Mi
     one_sign = (
         "Both cross terms have the same sign: the angle of one vector is subtracted from that of "
         "the other, so they have opposite signs."
+    )
+    overwritten = (
+        "The second component is computed from the first one after that has been turned: keep the "
+        "old value until both are computed."
     )
     return [
         Mistake(wrong_sign, score(-offset)),
@@ -203,6 +227,18 @@ def _mistakes(q: Tensor, k: Tensor, offset: int, frequencies: Tensor) -> list[Mi
             "Only cross terms are left: the products q₀k₀ and q₁k₁ are missing.",
             lambda: -(products.imag * turn.imag).sum(),
         ),
+        Mistake(
+            "With complex numbers, one of the two has to be conjugated: this is wrong even at "
+            "offset 0, where nothing turns.",
+            lambda: (_complex(q) * _complex(k) * turn).sum().real,
+        ),
+        Mistake(
+            "With complex numbers, one of the two has to be conjugated: this is wrong even at "
+            "offset 0, where nothing turns.",
+            lambda: (_complex(q) * _complex(k) * turn.conj()).sum().real,
+        ),
+        Mistake(overwritten, lambda: _overwritten(q, k, turn)),
+        Mistake(overwritten, lambda: _overwritten(k, q, turn.conj())),
         Mistake(one_sign, lambda: _one_sign(q, k, turn, 1.0)),
         Mistake(one_sign, lambda: _one_sign(q, k, turn, -1.0)),
         Mistake(
@@ -210,10 +246,15 @@ def _mistakes(q: Tensor, k: Tensor, offset: int, frequencies: Tensor) -> list[Mi
             score(frequencies=frequencies[:1].expand(d // 2)),
         ),
         Mistake("The frequencies are not used.", score(frequencies=torch.ones(d // 2))),
+        Mistake(
+            "The frequencies that are handed over are not used: powers of 10,000 stand in their "
+            "place.",
+            score(frequencies=torch.logspace(0, 2 / d - 1, d // 2, base=1e4, dtype=torch.float64)),
+        ),
         Mistake("The frequencies are in reverse order.", score(frequencies=frequencies.flip(0))),
         Mistake(
-            "Both vectors are turned by the whole offset, in opposite senses; the offset is the "
-            "sum of the two turns.",
+            "Both vectors are turned by the whole offset, in opposite directions; the offset is "
+            "the sum of the two turns.",
             score(2 * offset),
         ),
         Mistake("The angle is taken in degrees; it is in radians.", score(math.radians(offset))),
@@ -225,6 +266,14 @@ def _mistakes(q: Tensor, k: Tensor, offset: int, frequencies: Tensor) -> list[Mi
         Mistake("The offset is off by one.", score(offset + 1)),
         Mistake("The offset is off by one.", score(offset - 1)),
     ]
+
+
+def _overwritten(still: Tensor, turned: Tensor, turn: Tensor) -> Tensor:
+    """The score if the second component is turned with the new first one."""
+    z = _complex(turned)
+    first = (z * turn).real
+    second = first * turn.imag + z.imag * turn.real
+    return (_complex(still).real * first + _complex(still).imag * second).sum()
 
 
 def _one_sign(q: Tensor, k: Tensor, turn: Tensor, sign: float) -> Tensor:

@@ -43,7 +43,7 @@ def rope_rotation(
     Parameters
     ----------
     rotation_matrix
-        (a) ``rotation_matrix(m)`` takes a position (a whole number, of either sign) and returns the
+        (a) ``rotation_matrix(m)`` takes a position (an integer of either sign) and returns the
         2 × 2 matrix that turns a column vector: nested lists, an array, a tensor or a SymPy matrix.
     rotated
         (b) The query (2, 1) after its turn at position 3, two numbers.
@@ -86,6 +86,8 @@ def rope_rotation(
     @session.test("rotated")
     def _() -> None:
         got = to_tensor(session.call(lambda: rotated), "`rotated`").flatten()
+        if got.is_complex() and got.numel() == 1:  # the pair as one complex number
+            got = torch.view_as_real(got.resolve_conj()).flatten()
         query = torch.tensor(QUERY).double()
 
         def own() -> Tensor:
@@ -93,6 +95,11 @@ def rope_rotation(
             if torch.allclose(matrix, _matrix(POSITION), atol=5e-3):
                 raise Failure("the learner's matrix is right, so it explains nothing")
             return matrix @ query
+
+        def coarse() -> Tensor:
+            if torch.allclose(got.double(), _matrix(POSITION) @ query, rtol=0, atol=0.051):
+                return got
+            raise Failure("not even near")
 
         def times_query(matrix: Callable[[], Tensor]) -> Callable[[], Tensor]:
             return lambda: matrix() @ query
@@ -105,6 +112,11 @@ def rope_rotation(
                 Mistake(message, times_query(matrix))
                 for message, matrix in _matrix_mistakes(POSITION)
             ),
+            Mistake(
+                "Both signs are reversed: the query points the opposite way.",
+                lambda: -_matrix(POSITION) @ query,
+            ),
+            Mistake("Nearly: give each number to two decimals or more.", coarse),
         ]
         if not is_placeholder(rotation_matrix):
             follows = "This follows from your `rotation_matrix`, and the mistake is there."
@@ -159,9 +171,15 @@ def rope_rotation(
             "This is a number of turns; the position is asked for.": 7,
             "Nearer than any before, but there is a nearer one beyond.": 19,
             "Nearer than all before, but there is a nearer one beyond.": 25,
-            "Twice the nearest is twice as far off.": 88,
             "Is the angle in degrees? It is one radian per position.": 360,
             "That is nearer indeed, but the search ends at 100.": 710,
+            "That is a whole turn, but positions are whole numbers.": 2 * math.pi,
+        }
+        | {
+            f"Position {m} leaves the pair {abs(math.remainder(m, 2 * math.pi)):.2f} rad away from "
+            "where it began; another one comes nearer.": m
+            for m in range(1, 101)
+            if m != 44
         },
     )
     return session.result()

@@ -23,7 +23,7 @@ from llmbook.checks.scalars import TOO_FEW_DIGITS
 HALVES, NEIGHBORS = "halves", "neighbors"
 NAMES = {
     HALVES: "half-split: (x[i], x[i + d/2]), as in GPT-NeoX and Hugging Face's Llama",
-    NEIGHBORS: "interleaved: (x[2i], x[2i + 1]), as in the paper and GPT-J",
+    NEIGHBORS: "interleaved: (x[2i], x[2i + 1]), as in the paper and the code released with Llama",
 }
 
 
@@ -42,7 +42,8 @@ def rotary_embedding(
     apply_rotary
         (a) ``apply_rotary(x, positions, base=10000.0)`` with ``x`` of shape (..., n, d), any number
         of batch dimensions in front, d even, floating-point; and ``positions`` of shape (n,), any
-        whole numbers. Returns ``x`` with its pairs turned, of the same shape and dtype.
+        whole numbers. Returns ``x`` with its pairs turned, of the same shape and dtype, and lets
+        gradients through.
     rotary_attention
         (b) ``rotary_attention(q, k, v, positions, base=10000.0)`` with ``q``, ``k`` and ``v`` of
         shape (..., n, d) and ``positions`` of shape (n,), those of queries and keys alike. Returns
@@ -96,7 +97,7 @@ def _check_apply_rotary(session: Session, apply_rotary: Any) -> str:
             _turn(x, angles, (seen or [HALVES])[0]),
             inputs={"x": x, "positions": positions} | options,
             mistakes=[
-                *_mistakes(x, positions, base, seen or list(NAMES)),
+                *_mistakes(got, x, positions, base, seen or list(NAMES)),
                 Mistake(TOO_FEW_DIGITS, lambda: _if_near(got, x, angles, seen or list(NAMES))),
             ],
             properties={
@@ -154,8 +155,8 @@ def _check_apply_rotary(session: Session, apply_rotary: Any) -> str:
         compare(torch.randn(3, 2), torch.arange(3), "The width is 2 here: one pair.")
         compare(torch.randn(2, 1, 4), torch.tensor([7]), "There is one token here.")
         # Heads split off by a transpose, as in multi-head attention.
-        x = torch.randn(2, 5, 3, 16)[..., ::2].transpose(1, 2)
-        compare(x, torch.arange(5), "`x` is not contiguous here: `.view` may fail on it.")
+        x = torch.randn(2, 5, 3, 8).transpose(1, 2)
+        compare(x, torch.arange(5), "`x` is not contiguous here: its heads come from a transpose.")
 
     @session.test("float64, and gradients")
     def _() -> None:
@@ -165,8 +166,8 @@ def _check_apply_rotary(session: Session, apply_rotary: Any) -> str:
         exact = _turn(x, _angles(x, positions, 1e4), seen[0])
         if not torch.allclose(got, exact, rtol=1e-9, atol=1e-9):
             session.note(
-                "your angles are computed in float32, which is what most libraries do; a float64 "
-                "`x` is turned with about 7 digits"
+                "your angles are computed in float32, which is what most libraries do; the larger "
+                "the position, the fewer digits of a turned float64 `x` are right"
             )
         leaf = torch.randn(3, 8, requires_grad=True)
         out = session.call(apply_rotary, leaf, positions)
@@ -209,7 +210,7 @@ def _if_near(got: Tensor, x: Tensor, angles: Tensor, pairings: Sequence[str]) ->
 def _expect_dtype(got: Tensor, dtype: torch.dtype) -> None:
     if got.dtype != dtype:
         raise Failure(
-            f"`x` is `{dtype}`, but what comes back is `{got.dtype}`: it would no longer fit to "
+            f"`x` is `{dtype}`, but what comes back is `{got.dtype}`: it would no longer fit "
             "the other tensors of the model. Compute the angles in the type you like, and return "
             "the type of `x`."
         )
@@ -219,9 +220,17 @@ def _expect_dtype(got: Tensor, dtype: torch.dtype) -> None:
 
 
 def _check_attention(session: Session, apply_rotary: Any, rotary_attention: Any) -> None:
-    def compare(q: Tensor, k: Tensor, v: Tensor, positions: Tensor, hint: str = "") -> Tensor:
+    def compare(
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        positions: Tensor,
+        hint: str = "",
+        base: float | None = None,
+    ) -> Tensor:
+        options = {} if base is None else {"base": base}
         try:
-            got = session.call(rotary_attention, q, k, v, positions)
+            got = session.call(rotary_attention, q, k, v, positions, **options)
         except Failure as failure:
             if hint and str(failure).startswith("Your code raised"):
                 raise Failure(f"{failure}\n{hint}") from None
@@ -229,14 +238,20 @@ def _check_attention(session: Session, apply_rotary: Any, rotary_attention: Any)
         if isinstance(got, tuple | list) and any(isinstance(part, Tensor) for part in got):
             raise Failure(f"Return the output alone; {len(got)} things came back.")
         got = to_tensor(got)
-        angles = _angles(q, positions, 1e4)
+        base = base or 1e4
+        angles = _angles(q, positions, base)
 
         def rotated(on_q: str, on_k: str, angles: Tensor = angles) -> Tensor:
             return _attend(_turn(q, angles, on_q), _turn(k, angles, on_k), v)
 
         if any(_close(got, rotated(p, p), 1e-4, 1e-4) for p in NAMES):
             return got
-        counted = _angles(q, torch.arange(len(positions)), 1e4)
+        counted = _angles(q, torch.arange(len(positions)), base)
+        usual = _angles(q, positions, 1e4)
+        not_passed_on = (
+            "`base` is not handed on to the rotation: 10,000 stands in its place. Pass it on, or "
+            "use it if you compute the angles here."
+        )
         unused = "The given positions are not used: the tokens are counted 0, 1, 2, … instead."
         mixed = "The queries and the keys are paired in different conventions."
         mistakes = [
@@ -244,13 +259,15 @@ def _check_attention(session: Session, apply_rotary: Any, rotary_attention: Any)
             *_attention_mistakes(q, k, v, angles, NEIGHBORS),
             Mistake(unused, lambda: rotated(HALVES, HALVES, counted)),
             Mistake(unused, lambda: rotated(NEIGHBORS, NEIGHBORS, counted)),
+            Mistake(not_passed_on, lambda: rotated(HALVES, HALVES, usual)),
+            Mistake(not_passed_on, lambda: rotated(NEIGHBORS, NEIGHBORS, usual)),
             Mistake(mixed, lambda: rotated(HALVES, NEIGHBORS)),
             Mistake(mixed, lambda: rotated(NEIGHBORS, HALVES)),
         ]
         if not is_placeholder(apply_rotary):
 
             def own(x: Tensor) -> Tensor:
-                turned = to_tensor(session.call(apply_rotary, x, positions))
+                turned = to_tensor(session.call(apply_rotary, x, positions, **options))
                 if turned.is_complex():
                     raise Failure("no rotation that attention could use")
                 return turned
@@ -259,11 +276,11 @@ def _check_attention(session: Session, apply_rotary: Any, rotary_attention: Any)
                 "The attention around it is right: this follows from your `apply_rotary`, and the "
                 "mistake is there."
             )
-            mistakes.append(Mistake(follows, lambda: _attend(own(q), own(k), v)))
+            mistakes.insert(0, Mistake(follows, lambda: _attend(own(q), own(k), v)))
         expect_close(
             got,
             rotated(HALVES, HALVES),
-            inputs={"q": q, "k": k, "v": v, "positions": positions},
+            inputs={"q": q, "k": k, "v": v, "positions": positions} | options,
             mistakes=mistakes,
             properties={
                 "each output lies between the smallest and the largest value": lambda out: bool(
@@ -291,6 +308,12 @@ def _check_attention(session: Session, apply_rotary: Any, rotary_attention: Any)
     def _() -> None:
         q, k, v = torch.randn(3, 2, 4, 5, 6)
         compare(q, k, v, torch.arange(5), "q, k and v have four dimensions here.")
+
+    @session.test("attention with another base")
+    def _() -> None:
+        q, k, v = torch.randn(3, 4, 8)
+        hint = "`base` comes as a keyword argument; it is 10,000 unless given."
+        compare(q, k, v, torch.tensor([1, 2, 30, 7]), hint, base=300.0)
 
     @session.test("attention with all positions moved by 1,000")
     def _() -> None:
@@ -332,8 +355,8 @@ def _attention_mistakes(
         "attends to whom, not on what is passed on."
     )
     opposite = (
-        "Queries and keys are turned in opposite senses, so the scores depend on the sum of the "
-        "two positions, not on their difference."
+        "Queries and keys are turned in opposite directions, so the scores depend on the sum of "
+        "the two positions, not on their difference."
     )
     return [
         Mistake(rotates_values, lambda: _attend(turn(q), turn(k), turn(v))),
@@ -443,7 +466,9 @@ def _close(got: Tensor, expected: Tensor, rtol: float, atol: float) -> bool:
     )
 
 
-def _mistakes(x: Tensor, positions: Tensor, base: float, pairings: list[str]) -> list[Mistake]:
+def _mistakes(
+    got: Tensor, x: Tensor, positions: Tensor, base: float, pairings: list[str]
+) -> list[Mistake]:
     n, d = x.shape[-2:]
     i = torch.arange(d // 2, dtype=torch.float64)
     angles = _angles(x, positions, base)
@@ -468,8 +493,16 @@ def _mistakes(x: Tensor, positions: Tensor, base: float, pairings: list[str]) ->
             lambda: _angles(x, torch.arange(n), base),
         ),
         (
-            f"{exponent}the base is not raised to a power, so it is missing. {ask}",
+            f"{exponent}every pair turns at 1 radian per position, so the base is missing. {ask}",
             lambda: m + 0 * i,
+        ),
+        (
+            f"{exponent}the base is not raised to a power, so all pairs turn alike. {ask}",
+            lambda: m * base + 0 * i,
+        ),
+        (
+            f"{exponent}the base is not raised to a power, so all pairs turn alike. {ask}",
+            lambda: m / base + 0 * i,
         ),
         (
             f"{exponent}the base is divided by, or multiplied with, 2i/d instead of being raised "
@@ -479,7 +512,7 @@ def _mistakes(x: Tensor, positions: Tensor, base: float, pairings: list[str]) ->
         (
             f"{exponent}the base is divided by, or multiplied with, 2i/d instead of being raised "
             f"to it. {ask}",
-            lambda: m / (base * (2 * i / d)).clamp(min=1e-300),
+            lambda: m / (base * 2 * i / d),
         ),
         (
             f"{exponent}the exponent is i/d, half of what it should be. {ask}",
@@ -534,7 +567,14 @@ def _mistakes(x: Tensor, positions: Tensor, base: float, pairings: list[str]) ->
             )
 
     def turned_by(wrong: Callable[[], Tensor], pairing: str) -> Callable[[], Tensor]:
-        return lambda: _turn(x, wrong(), pairing)
+        def turned() -> Tensor:
+            angles = wrong()
+            expected = _turn(x, angles, pairing)
+            # Wrong angles are often large, and float32 ones then visibly rounded.
+            rounding = min(float(angles.abs().max()) * 2.0**-22, 0.02) * float(x.abs().max())
+            return got if _close(got, expected, 1e-4, 1e-4 + rounding) else expected
+
+        return turned
 
     def added(first: Tensor, second: Tensor, pairing: str) -> Callable[[], Tensor]:
         return lambda: x.double() + _components(torch.complex(first, second), pairing)
