@@ -98,7 +98,7 @@ def test_size_of_the_vocabulary():
 
 def test_the_same_seed_gives_the_same_stories_on_any_machine():
     text = "\n".join(islice(stories(0), 1000))
-    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "719afe21db4bed8c"
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "87ccdf422127c0ec"
 
 
 def test_seeds_have_no_story_in_common():

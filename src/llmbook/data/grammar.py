@@ -333,9 +333,7 @@ class Grammar:
                 if isinstance(part, Draw):
                     first = draws.setdefault(part.variable, part)
                     if (first.kind, first.unlike) != (part.kind, part.unlike):
-                        raise ValueError(
-                            f"rules: {part.variable!r} is drawn in two ways, one of them in {name!r}"
-                        )
+                        raise ValueError(f"rules: {part.variable!r} is drawn in two ways: {name!r}")
         return draws
 
     def _check(self) -> None:
@@ -375,7 +373,7 @@ class Grammar:
                     self._require_no_cycle(part.rule, (*above, name))
 
     def _require_start(self, name: str) -> None:
-        """Make sure that a story can begin with this rule: nothing is repeated before it is drawn."""
+        """Make sure that a story can begin with this rule: nothing comes back before it came."""
         if name not in self._starts:
             self._require_rule(name)
             self._drawn_after(name, frozenset())
@@ -391,10 +389,13 @@ class Grammar:
                     after = self._drawn_after(part.rule, now)
                     now = now if part.again else after
                     continue
-                needed = {Form: "variable", Draw: "unlike"}.get(type(part))
-                variable = getattr(part, needed) if needed else None
-                if variable is not None and variable not in now:
-                    raise ValueError(f"rules: {name!r} needs {variable!r}, which may not be drawn")
+                needed = None
+                if isinstance(part, Form):
+                    needed = part.variable
+                elif isinstance(part, Draw):
+                    needed = part.unlike
+                if needed is not None and needed not in now:
+                    raise ValueError(f"rules: {name!r} needs {needed!r}, which may not be drawn")
                 if isinstance(part, Draw):
                     now |= {part.variable}
             ends.append(now)

@@ -3,8 +3,9 @@
 Every story draws its people, its place and its thing once and comes back to them many sentences
 later, so that whoever reads on without remembering pays for it.
 
->>> print(next(stories(seed=3))[:120])  # doctest: +ELLIPSIS
-...
+>>> text = next(stories(seed=4))
+>>> text[:text.index(".") + 1]
+'Mara was a kind baker in a village.'
 """
 
 from collections.abc import Iterator
@@ -42,7 +43,7 @@ def _words(words: str) -> list[str]:
 CLASSES = {
     "name": _alternate(
         _people(
-            "Mara Lena Ada Noor Ines Yuki Tess Olga Rosa Vera Zoe Ruth Hana Ida Cleo Wanda",
+            "Mara Lena Ada Noor Inga Yuki Tess Olga Rosa Vera Zoe Ruth Hana Ida Cleo Wanda",
             *("she", "her", "her"),
         ),
         _people(
@@ -110,11 +111,12 @@ CLASSES = {
 
 # A person is called by name at the start of a sentence, so that the first word tells who acts.
 RULES = {
-    "story": ["{opening} {scene*0.6} {loss} {scene*0.6} {search*0.5} {ending}"],
+    "story": ["{opening} {pet} {friend} {scene*0.6} {loss} {scene*0.6} {search*0.5} {ending}"],
     "opening": [
-        "3: <hero=name> was <trait.a=trait> <job=job> in <home.a=place> . {pet} {friend}",
-        "2: In <home.a=place> there lived <trait.a=trait> <job=job> named <hero=name> . {pet} {friend}",
-        "Once there was <trait.a=trait> <job=job> . Everybody in the <home=place> called <hero.him=name> <hero> . {pet} {friend}",
+        "3: <hero=name> was <trait.a=trait> <job=job> in <home.a=place> .",
+        "2: In <home.a=place> there lived <trait.a=trait> <job=job> named <hero=name> .",
+        "Once there was <trait.a=trait> <job=job> . "
+        "Everybody in the <home=place> called <hero.him=name> <hero> .",
     ],
     "pet": [
         "<hero.He> had <pet.a=animal> .",
@@ -153,7 +155,8 @@ RULES = {
         "<hero> bought <count=number> <wares=food> for <friend> , who was <mood=feeling> .",
     ],
     "work": [
-        "<hero> worked for <days=number> days . <friend> asked whether <job.a> was ever <mood=feeling> .",
+        "<hero> worked for <days=number> days . "
+        "<friend> asked whether <job.a> was ever <mood=feeling> .",
         "A <kin2=kin> of <friend> wanted to become <job.a> , too .",
     ],
     "feeling": [
