@@ -53,8 +53,8 @@ def test_the_package_runs_without_what_only_the_site_needs():
 def test_what_a_learner_installs_stays_small():
     names = {re.split(r"[<>=~!\[ ]", requirement)[0] for requirement in PROJECT["dependencies"]}
     assert names == {
-        *("ipython", "jaxtyping", "matplotlib", "numpy", "plotly", "sympy", "torch", "tqdm"),
-        "transformers",
+        *("ipython", "jaxtyping", "matplotlib", "numpy", "plotly", "regex", "sympy", "torch"),
+        *("tqdm", "transformers"),
     }
 
 
@@ -67,7 +67,9 @@ def test_every_requirement_is_pinned(extra):
             assert re.search(rf"^{re.escape(name)}==", pins, re.MULTILINE), f"{name} is not pinned"
 
 
-@pytest.mark.parametrize("name", ["gpt", "positions"])
+@pytest.mark.parametrize(
+    "name", ["counting", "data.grammar", "data.stories", "gpt", "positions", "tokenizer"]
+)
 def test_examples_in_docstrings_hold(name):
     tried = doctest.testmod(importlib.import_module(f"llmbook.{name}"))
     assert tried.attempted > 0
