@@ -77,6 +77,9 @@ def scaled(change):
         (lambda d, b, s: b / s, "one number"),
         (lambda d, b, s: [w - s for w in powers(d, b)], "frequencies are positive"),
         (lambda d, b, s: [w / s for w in powers(d, b)][1:], "shape"),
+        (lambda d, b, s: [w / s for w in powers(d + 2, b ** ((d + 2) / d))][1:], "count from 0"),
+        (lambda d, b, s: [w / s for w in powers(d, 10_000)], "`base` has no effect"),
+        (lambda d, b, s: [1 / w / s for w in powers(d, b)], "sign of the exponent"),
     ],
 )
 def test_wrong_interpolation_is_named(wrong, named):
@@ -107,6 +110,13 @@ def test_wrong_interpolation_is_named(wrong, named):
         (scaled(lambda d, b, s: b * s ** (d / (d - 1))), "mixed up"),
         (scaled(lambda d, b, s: b * s**2), "square of the factor"),
         (lambda d, b, s: powers(d, b), "unchanged"),
+        (scaled(lambda d, b, s: 10_000 * s ** (d / (d - 2))), "`base` has no effect"),
+        (
+            lambda d, b, s: [
+                (b * s ** (d / (d - 2))) ** (-2 * i / d) for i in range(1, d // 2 + 1)
+            ],
+            "count from 0",
+        ),
         (lambda d, b, s: b * s ** (d / (d - 2)), "not the new base"),
         (scaled(lambda d, b, s: b + s), "exactly `factor` times as slow"),
         (
@@ -121,6 +131,13 @@ def test_wrong_ntk_is_named(wrong, named):
     result = check.long_context(scaled_frequencies=by_method(ntk=wrong))
     assert result.status == "failed"
     assert named in result.messages
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_named(dtype):
+    result = check.long_context(scaled_frequencies=lambda *given: with_torch(*given).to(dtype))
+    assert result.status == "failed"
+    assert "too few digits" in result.messages
 
 
 @pytest.mark.parametrize(
@@ -149,10 +166,12 @@ def test_right_counts_pass(numbers):
         ({"unfinished_pairs": 17}, "Off by one"),
         ({"unfinished_pairs": 19}, "Off by one"),
         ({"unfinished_pairs": 0}, "1 / 10,000"),
+        ({"unfinished_pairs": 45}, "last pair that completes"),
         ({"unfinished_pairs": 25}, "not a mistake known here"),
         ({"layers_needed": 32}, "how far *back*"),
         ({"layers_needed": 1}, "attention is full"),
         ({"layers_needed": 34}, "One too many"),
+        ({"layers_needed": 31}, "Too few"),
         ({"layers_needed": 131071 / 4095}, "whole layers"),
         ({"layers_needed": 131072 / 4095}, "whole layers"),
     ],
@@ -186,26 +205,30 @@ def test_right_fields_pass(field):
     assert sum(outcome.status == "passed" for outcome in result.outcomes) == 5
 
 
-@pytest.mark.parametrize(
-    ("field", "named"),
-    [
-        (lambda layers, window: layers * window, "share a position"),
-        (lambda layers, window: layers * window + 1, "does not count the position itself"),
-        (lambda layers, window: layers * (window - 1), "count the own position too"),
-        (lambda layers, window: window, "layers has no effect"),
-        (lambda layers, window: window**layers, "do not multiply"),
-        (lambda layers, window: (layers - 1) * (window - 1) + 1, "One layer is missing"),
-        (lambda layers, window: (layers + 1) * (window - 1) + 1, "One layer too many"),
-        (lambda layers, window: 2 * layers * (window - 1) + 1, "causal"),
-        (lambda layers, window: window + layers - 1, "more than one position"),
-        (lambda layers, window: torch.zeros(layers, window), "one number"),
-        (lambda layers, window: layers * window**2, "not right"),
-    ],
-)
-def test_wrong_fields_are_named(field, named):
+FIELD_MISTAKES = [
+    (lambda layers, window: layers * window, "share a position"),
+    (lambda layers, window: layers * window + 1, "does not count the position itself"),
+    (lambda layers, window: layers * (window - 1), "count the own position too"),
+    (lambda layers, window: window, "layers has no effect"),
+    (lambda layers, window: window**layers, "do not multiply"),
+    (lambda layers, window: (layers - 1) * (window - 1) + 1, "One layer is missing"),
+    (lambda layers, window: (layers + 1) * (window - 1) + 1, "One layer too many"),
+    (lambda layers, window: 2 * layers * (window - 1) + 1, "causal"),
+    (lambda layers, window: window + layers - 1, "more than one position"),
+    (lambda layers, window: window * (layers - 1) + 1, "interchanged"),
+    (lambda layers, window: torch.zeros(layers, window), "one number"),
+    (lambda layers, window: layers * window**2, "not right"),
+]
+
+
+@pytest.mark.parametrize(("field", "named"), FIELD_MISTAKES)
+def test_wrong_fields_are_named_and_get_one_name(field, named):
     result = check.long_context(receptive_field=field)
     assert result.status == "failed"
     assert named in result.messages
+    assert [text for _, text in FIELD_MISTAKES[:10] if text in result.messages] == [
+        text for _, text in FIELD_MISTAKES[:10] if text == named
+    ]
 
 
 @pytest.mark.parametrize("name", ["unfinished_pairs", "layers_needed"])

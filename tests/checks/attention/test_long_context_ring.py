@@ -130,6 +130,26 @@ MERGE_MISTAKES = {
         "has to be added again",
     ),
     "base 2": (right_output(lambda a, b: torch.log2(a.exp() + b.exp())), "base 2"),
+    "weights along the components": (
+        lambda o1, a, o2, b: (
+            (torch.sigmoid(a - b) * o1 + torch.sigmoid(b - a) * o2)
+            if o1.shape[-2:] == (2, 2)
+            else by_logaddexp(o1, a, o2, b)[0],
+            torch.logaddexp(a, b),
+        ),
+        "one weight for all its components",
+    ),
+    "powers of 2": (
+        lambda o1, a, o2, b: weighted(
+            lambda x, y: (1 / (1 + 2 ** (y - x)), 1 / (1 + 2 ** (x - y)))
+        )(o1, a, o2, b),
+        "powers of 2; the",
+    ),
+    "powers and logarithm of 2": (right_output(torch.logaddexp2), "a logarithm to base 2"),
+    "finite for nothing": (
+        right_output(lambda a, b: torch.logaddexp(a, b).clamp(min=-1e9)),
+        "gets a finite log-sum-exp",
+    ),
     "overflow": (naive, "With log-sum-exps around 1000, the result is not finite"),
     "underflow": (
         lambda o1, l1, o2, l2: (naive if l1.max() < 50 else by_logaddexp)(o1, l1, o2, l2),
@@ -233,7 +253,7 @@ RING_MISTAKES = {
     "numbers": (lambda S, P, w, b: 2 * (P - 1) * S / P * w, "not bytes"),
     "bits": (lambda S, P, w, b: 16 * (P - 1) * S / P * w * b, "bits"),
     "received too": (lambda S, P, w, b: 4 * (P - 1) * S / P * w * b, "comes in as well"),
-    "training": (lambda S, P, w, b: (6 * P - 4) * S / P * w * b, "goes backward too"),
+    "training": (lambda S, P, w, b: 6 * (P - 1) * S / P * w * b, "goes backward too"),
     "queries too": (lambda S, P, w, b: 3 * (P - 1) * S / P * w * b, "queries stay"),
     "P - 2": (lambda S, P, w, b: 2 * (P - 2) * S / P * w * b, "One send too few"),
 }
@@ -342,7 +362,13 @@ BLOCK_MISTAKES = {
     "interchanged": (lambda d, w, b, f, r: math.ceil(border(w, d, b, f, r)), "interchanged"),
     "no width": (lambda d, w, b, f, r: math.ceil(border(1, w, b, f, r)), "does not enter the work"),
     "upside down": (lambda d, w, b, f, r: math.ceil(border(d, w, b, r, f)), "upside down"),
+    "queries too": (
+        lambda d, w, b, f, r: math.ceil(border(d, w + d / 2, b, f, r)),
+        "counted as sent",
+    ),
+    "the paper's own": (lambda d, w, b, f, r: math.ceil(f / r), "2 bytes a number"),
     "one more": (lambda *a: math.ceil(border(*a)) + 1, "One too many"),
+    "longer instead of as long": (lambda *a: math.floor(border(*a)) + 1, "One too many"),
     "zero": (lambda *a: 0, "upside down"),
     "unknown": (lambda *a: 3 * border(*a), "not a mistake known here"),
     "not a number": (lambda *a: math.nan, "not a mistake known here"),
@@ -380,7 +406,11 @@ def test_no_message_gives_the_numbers_away():
         ]
         for function, _ in mistakes.values()
     )
-    arguments = [(96, 16, 4, 1e12, 3e9), (4096, 1024, 2, 989e12, 450e9)]
+    arguments = [
+        (96, 20, 4, 1e12, 3e9),
+        (4096, 1024, 2, 989e12, 450e9),
+        (64, 64, 2, 2.0**40, 2.0**27),
+    ]
     answers = [by_formula(*a) for a in arguments] + [
         round(RIGHT_RINGS["formula"](131_072, 8, 1024, 2)),
         round(RIGHT_TENSOR_PARALLEL["formula"](131_072, 8, 4096, 2)),

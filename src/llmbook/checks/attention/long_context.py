@@ -39,9 +39,9 @@ def long_context(
     layers_needed
         (b) For windows of 4,096 and a text of 131,072 tokens: a count of layers.
     merge
-        (c) ``merge(o1, lse1, o2, lse2)``: outputs (..., n, d) and log-sum-exps (..., n) of the same
-        queries over two disjoint sets of keys, 0 and −∞ for a query that sees nothing. Returns
-        output and log-sum-exp over both.
+        (c) ``merge(o1, lse1, o2, lse2)``: outputs (..., n, d_v) and log-sum-exps (..., n) of the
+        same queries over two disjoint sets of keys, 0 and −∞ for a query that sees nothing.
+        Returns output and log-sum-exp over both.
     ring_bytes
         (c) ``ring_bytes(S, P, d_kv, b)``: bytes that one device sends in the forward pass of one
         layer, for S tokens on P devices, keys and values `d_kv` wide each, b bytes a number.
@@ -49,8 +49,8 @@ def long_context(
         (c) ``tensor_parallel_bytes(S, P, d, b)``: the same for tensor parallelism, in a model `d`
         wide.
     smallest_block
-        (c) ``smallest_block(d, d_kv, b, flops, bandwidth)``: whole number of tokens; operations per
-        second, and bytes per second in one direction.
+        (c) ``smallest_block(d, d_kv, b, flops, bandwidth)``: positive whole number of tokens, `d`
+        the width of the model; operations per second, and bytes per second in one direction.
     """
     session = Session("long_context")
     _frequencies(session, scaled_frequencies)
@@ -67,6 +67,7 @@ def long_context(
             "That is for half a turn.": 14,
             "Off by one: check the pairs on either side of the border one by one.": 17,
             "Off by one: check the pairs on either side of the border one by one. ": 19,
+            "That is the number of the last pair that completes a turn; count those after it.": 45,
             "Do your frequencies go down to about 1 / 10,000? Pair i is as fast as component 2i of "
             "d says.": 0,
         },
@@ -82,6 +83,8 @@ def long_context(
             "the W? Count how far the first layers get.": 32,
             "One layer reaches all if attention is full; here each looks back by a window only.": 1,
             "One too many: the last token starts at itself, and has one position less to go.": 34,
+            "Too few: the last layer's output reaches further back with every layer below it, but "
+            "not by the whole W.": 31,
             "There are only whole layers.": 131071 / 4095,
             "There are only whole layers. ": 131072 / 4095,
         },
@@ -121,6 +124,11 @@ def _compare_frequencies(
     def with_base(new: float) -> Tensor:
         return pair_frequencies(d, new)
 
+    if got.dtype in (torch.float16, torch.bfloat16):
+        raise Failure(
+            f"The frequencies come as {str(got.dtype).removeprefix('torch.')}, which has too few "
+            "digits for angles at far positions. Compute them in float32 or float64."
+        )
     interpolated, ntk = plain / factor, with_base(base * factor ** (d / (d - 2)))
     expected = interpolated if method == "interpolation" else ntk
     if factor == 1:
@@ -143,6 +151,10 @@ def _compare_frequencies(
         Mistake(
             "The exponent is half of what it should be: pair i has the frequency of component 2i.",
             lambda: expected.sqrt() if factor == 1 else plain.sqrt() / factor,
+        ),
+        Mistake(
+            "The pairs count from 0: the first of them turns at the full speed.",
+            lambda: expected * expected[1] / expected[0],
         ),
     ]
     if factor != 1:
@@ -182,10 +194,26 @@ def _known_mistakes(
     method: str,
 ) -> list[Mistake]:
     power = d / (d - 2)
+    usual = 10_000.0
     mistakes = [Mistake("The frequencies are unchanged; `factor` has no effect.", lambda: plain)]
+    if base != usual:
+        mistakes.append(
+            Mistake(
+                "`base` has no effect: it comes as an argument, and need not be the usual one.",
+                lambda: (
+                    with_base(usual) / factor
+                    if method == "interpolation"
+                    else with_base(usual * factor**power)
+                ),
+            )
+        )
     if method == "interpolation":
         return [
             *mistakes,
+            Mistake(
+                "The frequencies rise from pair to pair: look at the sign of the exponent.",
+                lambda: 1 / (plain * factor),
+            ),
             Mistake(
                 "The frequencies are multiplied, which makes the angles grow: the positions should "
                 "run more slowly.",
@@ -279,44 +307,36 @@ def _compare_field(session: Session, function: Any, layers: int, window: int) ->
         earliest -= window - 1
     expected = torch.tensor(float(1 - earliest), dtype=torch.float64)
 
-    def value(number: float) -> Callable[[], Tensor]:
-        return lambda: torch.tensor(float(number), dtype=torch.float64)
-
+    wrong = {
+        "The windows of two layers share a position: the token that one layer ends on is the one "
+        "that the next starts from.": layers * window,
+        "That is right if the window does not count the position itself; here it does.": (
+            layers * window + 1
+        ),
+        "That is how far back the earliest position lies; count the own position too.": (
+            layers * (window - 1)
+        ),
+        "The number of layers has no effect.": window,
+        "Windows add up from layer to layer; they do not multiply.": (
+            min(float(window) ** layers, 1e300)
+        ),
+        "One layer is missing: the first layer already looks back.": (
+            (layers - 1) * (window - 1) + 1
+        ),
+        "One layer too many.": (layers + 1) * (window - 1) + 1,
+        "That looks ahead as well as back; the attention is causal.": 2 * layers * (window - 1) + 1,
+        "Each layer adds more than one position to the reach.": window + layers - 1,
+        "The two arguments are interchanged: `layers` comes first.": window * (layers - 1) + 1,
+    }
+    values = list(wrong.values())
     expect_close(
         got.reshape(()),
         expected,
         inputs={"layers": layers, "window": window},
         mistakes=[
-            Mistake(
-                "The windows of two layers share a position: the token that one layer ends on is "
-                "the one that the next starts from.",
-                value(layers * window),
-            ),
-            Mistake(
-                "That is right if the window does not count the position itself; here it does.",
-                value(layers * window + 1),
-            ),
-            Mistake(
-                "That is how far back the earliest position lies; count the own position too.",
-                value(layers * (window - 1)),
-            ),
-            Mistake("The number of layers has no effect.", value(window)),
-            Mistake(
-                "Windows add up from layer to layer; they do not multiply.",
-                value(min(float(window) ** layers, 1e300)),
-            ),
-            Mistake(
-                "One layer is missing: the first layer already looks back.",
-                value((layers - 1) * (window - 1) + 1),
-            ),
-            Mistake("One layer too many.", value((layers + 1) * (window - 1) + 1)),
-            Mistake(
-                "That looks ahead as well as back; the attention is causal.",
-                value(2 * layers * (window - 1) + 1),
-            ),
-            Mistake(
-                "Each layer adds more than one position to the reach.", value(window + layers - 1)
-            ),
+            Mistake(message, torch.tensor(float(number), dtype=torch.float64).clone)
+            for message, number in wrong.items()
+            if values.count(number) == 1  # where two mistakes agree, another test tells them apart
         ],
         rtol=1e-9,
         atol=0,
@@ -388,6 +408,11 @@ def _merging(session: Session, merge: Any) -> None:
                 "A query that sees nothing in either part (both log-sum-exps −∞) comes out as NaN: "
                 "−∞ − (−∞) and 0/0 are. It has seen nothing, as the statement defines it."
             )
+        if got[1].isfinite().all():
+            raise Failure(
+                "A query that sees nothing in either part gets a finite log-sum-exp; no number, "
+                "however large, stands for −∞ when the next part is merged."
+            )
         _compare_merged(session, merge, parts, expected)
 
 
@@ -444,6 +469,7 @@ def _compare_merged(
     e1, e2 = (torch.exp(part)[..., None] for part in (lse1, lse2))
     r1, r2 = (torch.exp(part - lse1.maximum(lse2))[..., None] for part in (lse1, lse2))
     l1, l2 = lse1[..., None], lse2[..., None]
+    p1, p2 = torch.exp2(l1), torch.exp2(l2)
     wrong_outputs = [
         (
             "The two outputs are averaged; the part with the larger scores counts more.",
@@ -480,7 +506,20 @@ def _compare_merged(
             "The output is divided once more: the parts are averages already, not sums.",
             (o1 + o2) / (e1 + e2),
         ),
+        (
+            "Those are powers of 2; the exponentials are those of e.",
+            (p1 * o1 + p2 * o2) / (p1 + p2),
+        ),
     ]
+    if o1.shape[-2] == o1.shape[-1]:  # else the shapes do not fit, and PyTorch says so
+        w1, w2 = (part / (r1 + r2) for part in (r1, r2))
+        wrong_outputs.append(
+            (
+                "Each query has one weight for all its components; yours run along the components, "
+                "as if the queries stood there.",
+                w1.mT * o1 + w2.mT * o2,
+            )
+        )
     wrong_sums = [
         ("The log-sum-exp is not updated: that is the first part's.", lse1),
         ("The log-sum-exp is that of the second part only.", lse2),
@@ -496,6 +535,7 @@ def _compare_merged(
             torch.log(r1 + r2)[..., 0],
         ),
         ("That is a logarithm to base 2.", torch.log2(e1 + e2)[..., 0]),
+        ("Those are powers of 2, and a logarithm to base 2.", torch.log2(p1 + p2)[..., 0]),
         ("That is the logarithm of a sum of logarithms.", torch.log(lse1 + lse2)),
     ]
     expect_close(
@@ -560,7 +600,7 @@ def _ring(session: Session, function: Any) -> None:
                     ),
                     (
                         "That goes backward too; count the forward pass.",
-                        (6 * P - 4) * block,
+                        6 * sends * block,
                     ),
                     (
                         "The queries stay where they are: only keys and values travel.",
@@ -655,15 +695,20 @@ def _tensor_parallel(session: Session, function: Any) -> None:
 def _block(session: Session, function: Any) -> None:
     @session.test("(c) smallest block")
     def _() -> None:
-        _compare_block(session, function, 96, 16, 4, 1e12, 3e9)
+        _compare_block(session, function, 96, 20, 4, 1e12, 3e9)
         _compare_block(session, function, 4096, 1024, 2, 989e12, 450e9)
         _compare_block(session, function, 4096, 4096, 2, 312e12, 11e9)
+
+    @session.test("(c) smallest block: exactly at the border")
+    def _() -> None:
+        # Powers of two, so that no order of the operations rounds anything.
+        _compare_block(session, function, 64, 64, 2, 2.0**40, 2.0**27)
 
     @session.test("(c) smallest block: a link so fast that one token is enough")
     def _() -> None:
         got = _one_number(session.call(function, 64, 64, 2, 1e9, 1e12))
         if got != 1:
-            raise Failure(f"Got {got:g}; the smallest whole number of tokens in a block is 1.")
+            raise Failure(f"Got {got:g}; the smallest number of tokens in a block is 1.")
 
 
 def _compare_block(
@@ -705,6 +750,15 @@ def _compare_block(
         ),
         ((d / d_kv) ** 2, "`d` and `d_kv` are interchanged."),
         (
+            1 + d / (2 * d_kv),
+            "The queries are counted as sent; they stay where they are.",
+        ),
+        (
+            2 * d / (b * d_kv),
+            "That is right for 2 bytes a number and keys as wide as the queries; here `b` and "
+            "`d_kv` count as well.",
+        ),
+        (
             d,
             "The width of the queries does not enter the work: every score and every sum "
             "takes a product for each of the `d` numbers.",
@@ -719,7 +773,9 @@ def _compare_block(
             "bandwidth upside down?"
         )
     if math.isclose(got, math.ceil(exact) + 1):
-        raise Failure("One too many: a block smaller by one token hides it as well.")
+        raise Failure(
+            "One too many: a block smaller by one token takes at least as long as its transfer."
+        )
     raise Failure(
         f"{got:g} is not right, and not a mistake known here. Write down the seconds to "
         "compute a block and those to send one, both as functions of c."
