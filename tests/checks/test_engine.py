@@ -588,3 +588,17 @@ def test_the_front_lists_every_check_and_says_what_is_near():
         assert (function.__doc__ or "").strip()
     with pytest.raises(AttributeError, match="did you mean scaled_dot_product_attention"):
         llmbook.check.scaled_dot_product_atention  # noqa: B018
+
+
+def test_tests_run_on_one_thread_and_give_the_others_back():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        session = Session("exercise")
+        seen = []
+        session.test("threads")(lambda: seen.append(torch.get_num_threads()))
+        assert session.result().passed
+        assert seen == [1]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

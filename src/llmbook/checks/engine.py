@@ -256,7 +256,11 @@ def _limit_by_watchdog(seconds: float) -> Iterator[None]:
 
 @contextlib.contextmanager
 def isolated(seed: int = 0) -> Iterator[None]:
-    """Run the block on fixed seeds and put back the random states and PyTorch's defaults."""
+    """Run the block on fixed seeds and one thread, and put back all states and defaults.
+
+    A check works on small tensors: on a busy machine, threads that wait for each other would cost
+    ten times the work.
+    """
     cuda = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     devices = range(torch.cuda.device_count()) if cuda else ()
     python_state, numpy_state = random.getstate(), np.random.get_state()
@@ -267,6 +271,7 @@ def isolated(seed: int = 0) -> Iterator[None]:
             np.random.seed(seed)
             torch.default_generator.manual_seed(seed)
             torch.set_default_dtype(torch.float32)
+            torch.set_num_threads(1)
             yield
     finally:
         random.setstate(python_state)
