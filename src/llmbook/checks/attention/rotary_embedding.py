@@ -76,15 +76,7 @@ def _check_apply_rotary(session: Session, apply_rotary: Any) -> str:
         atol: float = 1e-4,
     ) -> Tensor:
         options = {} if base is None else {"base": base}
-        try:
-            got = session.call(apply_rotary, x, positions, **options)
-        except Failure as failure:
-            if hint and str(failure).startswith("Your code raised"):
-                raise Failure(f"{failure}\n{hint}") from None
-            raise
-        if isinstance(got, tuple | list) and any(isinstance(part, Tensor) for part in got):
-            raise Failure(f"Return the turned `x` alone; {len(got)} things came back.")
-        got = to_tensor(got)
+        got = _returned(session, apply_rotary, (x, positions), options, hint, "the turned `x`")
         base = base or 1e4
         angles = _angles(x, positions, base)
         for pairing in seen or NAMES:
@@ -229,15 +221,9 @@ def _check_attention(session: Session, apply_rotary: Any, rotary_attention: Any)
         base: float | None = None,
     ) -> Tensor:
         options = {} if base is None else {"base": base}
-        try:
-            got = session.call(rotary_attention, q, k, v, positions, **options)
-        except Failure as failure:
-            if hint and str(failure).startswith("Your code raised"):
-                raise Failure(f"{failure}\n{hint}") from None
-            raise
-        if isinstance(got, tuple | list) and any(isinstance(part, Tensor) for part in got):
-            raise Failure(f"Return the output alone; {len(got)} things came back.")
-        got = to_tensor(got)
+        got = _returned(
+            session, rotary_attention, (q, k, v, positions), options, hint, "the output"
+        )
         base = base or 1e4
         angles = _angles(q, positions, base)
 
@@ -430,6 +416,29 @@ def _check_caught(session: Session, caught: Any) -> None:
 
 
 # --- Rotations, right and wrong ------------------------------------------------------------------
+
+
+def _returned(
+    session: Session,
+    function: Callable[..., Tensor],
+    arguments: tuple[Tensor, ...],
+    options: dict[str, float],
+    hint: str,
+    what: str,
+) -> Tensor:
+    """Call the learner's function and return its one tensor.
+
+    Code that raises is told `hint` besides; `what` names the tensor that should come back alone.
+    """
+    try:
+        got = session.call(function, *arguments, **options)
+    except Failure as failure:
+        if hint and str(failure).startswith("Your code raised"):
+            raise Failure(f"{failure}\n{hint}") from None
+        raise
+    if isinstance(got, tuple | list) and any(isinstance(part, Tensor) for part in got):
+        raise Failure(f"Return {what} alone; {len(got)} things came back.")
+    return to_tensor(got)
 
 
 def _angles(x: Tensor, positions: Tensor, base: float) -> Tensor:
