@@ -1,0 +1,1 @@
+"""Checks of the part on building a GPT, one module an exercise."""
