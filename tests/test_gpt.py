@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from llmbook.gpt import GPT, POSITIONS, GPTConfig
-from llmbook.positions import pair_frequencies
+from llmbook.gpt import GPT, POSITIONS, GPTConfig, Sight
+from llmbook.positions import pair_frequencies, rotation
 
 
 def model(**options):
@@ -63,7 +63,8 @@ def test_rotary_scores_do_not_see_a_common_shift():
     # Hiding the first three tokens from a longer text leaves a text that starts at position 3.
     mask = torch.ones(8, 8, dtype=torch.bool).tril()
     mask[:, :3] = torch.eye(8, dtype=torch.bool)[:, :3]
-    block = gpt.blocks[0](gpt.tokens(TOKENS), mask, pair_frequencies(8), 1.0)
+    turns = rotation(torch.arange(8), pair_frequencies(8), dtype=torch.float64)
+    block = gpt.blocks[0](gpt.tokens(TOKENS), Sight(causal=False, mask=mask, rotation=turns))
     torch.testing.assert_close(gpt.head(gpt.norm(block))[:, 3:], alone)
 
 

@@ -47,6 +47,30 @@ def sinusoidal_encoding(
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2).to(dtype)
 
 
+def rotation(
+    positions: Tensor, frequencies: Float[Tensor, "pairs"], *, dtype: torch.dtype = torch.float32
+) -> tuple[Float[Tensor, "n pairs"], Float[Tensor, "n pairs"]]:
+    """Return cosine and sine of m · frequencies[i] for every position m and pair i.
+
+    The angles are computed in float64, so that far positions lose no digits.
+    """
+    angles = positions.double()[:, None] * frequencies.double().to(positions.device)
+    return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
+def turn(
+    x: Float[Tensor, "*batch n d"],
+    cos: Float[Tensor, "n pairs"],
+    sin: Float[Tensor, "n pairs"],
+    *,
+    interleaved: bool = False,
+) -> Float[Tensor, "*batch n d"]:
+    """Turn every pair of each vector by the angle whose cosine and sine are given; see `rotate`."""
+    first, second = (x[..., 0::2], x[..., 1::2]) if interleaved else x.chunk(2, dim=-1)
+    turned = [first * cos - second * sin, first * sin + second * cos]
+    return torch.stack(turned, dim=-1).flatten(-2) if interleaved else torch.cat(turned, dim=-1)
+
+
 def rotate(
     x: Float[Tensor, "*batch n d"],
     positions: Tensor,
@@ -70,8 +94,5 @@ def rotate(
         raise ValueError(f"positions must have shape ({n},), got {tuple(positions.shape)}")
     if frequencies.shape[0] * 2 != d:
         raise ValueError(f"frequencies must be d/2 = {d / 2:g}, got {frequencies.shape[0]} of them")
-    angles = positions.double()[:, None] * frequencies.double().to(positions.device)
-    cos, sin = angles.cos().to(x), angles.sin().to(x)
-    first, second = (x[..., 0::2], x[..., 1::2]) if interleaved else x.chunk(2, dim=-1)
-    turned = [first * cos - second * sin, first * sin + second * cos]
-    return torch.stack(turned, dim=-1).flatten(-2) if interleaved else torch.cat(turned, dim=-1)
+    cos, sin = (part.to(x) for part in rotation(positions, frequencies, dtype=x.dtype))
+    return turn(x, cos, sin, interleaved=interleaved)
