@@ -6,7 +6,21 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from llmbook import counting
-from llmbook.counting import A100, GPT2_SMALL, H100, LLAMA2_7B, LLAMA2_70B, LLAMA3_8B, Shape
+from llmbook.counting import (
+    A100,
+    GEMMA_2B,
+    GPT2_LARGE,
+    GPT2_MEDIUM,
+    GPT2_SMALL,
+    GPT2_XL,
+    H100,
+    LLAMA2_7B,
+    LLAMA2_70B,
+    LLAMA3_8B,
+    LLAMA_65B,
+    MISTRAL_7B,
+    Shape,
+)
 
 TINY_GPT2 = Shape(
     *(3, 32, 4, 4, 96, 50), n_positions=16, gated=False, bias=True, rms=False, tied=True
@@ -46,9 +60,15 @@ def real_model(shape: Shape, device: str = "meta") -> torch.nn.Module:
     ("shape", "known"),
     [
         (GPT2_SMALL, 124_439_808),
+        (GPT2_MEDIUM, 354_823_168),
+        (GPT2_LARGE, 774_030_080),
+        (GPT2_XL, 1_557_611_200),
+        (LLAMA_65B, 65_285_660_672),
         (LLAMA2_7B, 6_738_415_616),
         (LLAMA2_70B, 68_976_648_192),
+        (MISTRAL_7B, 7_241_732_096),
         (LLAMA3_8B, 8_030_261_248),
+        (GEMMA_2B, 2_506_172_416),
         (TINY_GPT2, None),
         (TINY_LLAMA, None),
     ],

@@ -10,7 +10,7 @@ A multiply–add counts as two operations. Only matrix products are counted: all
 normalization, activation functions) is a few operations per number.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -59,15 +59,24 @@ class Shape:
         return self.n_kv_heads * self.d_head
 
 
-# Radford et al. (2019), table 2, as released (124 M; the paper says 117 M).
+# Radford et al. (2019), table 2, as released (124 M and so on; the paper's own counts are lower).
 GPT2_SMALL = Shape(
     *(12, 768, 12, 12, 3072, 50257), n_positions=1024, gated=False, bias=True, rms=False, tied=True
 )
-# Touvron et al. (2023), section 2.2 and the released configurations.
+GPT2_MEDIUM = replace(GPT2_SMALL, n_layers=24, d_model=1024, n_heads=16, n_kv_heads=16, d_ff=4096)
+GPT2_LARGE = replace(GPT2_SMALL, n_layers=36, d_model=1280, n_heads=20, n_kv_heads=20, d_ff=5120)
+GPT2_XL = replace(GPT2_SMALL, n_layers=48, d_model=1600, n_heads=25, n_kv_heads=25, d_ff=6400)
+# Touvron et al. (2023a), table 2 and the released configuration.
+LLAMA_65B = Shape(80, 8192, 64, 64, 22016, 32000)
+# Touvron et al. (2023b), section 2.2 and the released configurations.
 LLAMA2_7B = Shape(32, 4096, 32, 32, 11008, 32000)
 LLAMA2_70B = Shape(80, 8192, 64, 8, 28672, 32000)
+# Jiang et al. (2023), table 1.
+MISTRAL_7B = Shape(32, 4096, 32, 8, 14336, 32000)
 # Grattafiori et al. (2024), table 3.
 LLAMA3_8B = Shape(32, 4096, 32, 8, 14336, 128256)
+# Gemma Team (2024), table 1, which counts both matrices that read the input: 2 × 16,384.
+GEMMA_2B = Shape(18, 2048, 8, 1, 16384, 256000, tied=True)
 
 
 @dataclass(frozen=True)
