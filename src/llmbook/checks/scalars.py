@@ -1,4 +1,4 @@
-"""Comparison of a single number that the learner's function returns."""
+"""Single numbers: what a learner's function returns, and counts of which every digit is asked."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -46,3 +46,42 @@ def expect_scalar(
         rtol=rtol,
         atol=atol,
     )
+
+
+def other_scales(count: float) -> dict[str, float]:
+    """What to say of a count given in thousands, millions or billions → the number one passes."""
+    return {
+        f"The digits fit; but pass the number itself, not in {name}.": count / size
+        for name, size in (("thousands", 1e3), ("millions", 1e6), ("billions", 1e9))
+    }
+
+
+def near_misses(given: Any, count: float) -> dict[str, float]:
+    """``other_scales``, and what to say of a count that is rounded, or off by 0.1 % at most."""
+    try:
+        value = float(given)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        value = math.nan
+    close = {
+        "Close, but not exact. If you rounded, pass all digits; if not, something small is missing "
+        "or counted twice.": value
+    }
+    return other_scales(count) | (close if math.isclose(value, count, rel_tol=1e-3) else {})
+
+
+def rounded(given: Any, expected: float, within: float = 0.03) -> dict[str, float]:
+    """What to say of an answer that is right but for its last digits; nothing of any other.
+
+    For the end of the ``mistakes`` of ``Session.number``, behind those that are named for what they
+    are.
+    """
+    try:
+        value = math.nan if isinstance(given, bool | str | bytes | complex) else float(given)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        return {}
+    if not math.isclose(value, expected, rel_tol=within):
+        return {}
+    return {
+        "Close, but not in three digits: was a step rounded on the way? Carry all digits and round "
+        "at the end, to three.": value
+    }
