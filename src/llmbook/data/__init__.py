@@ -1,1 +1,6 @@
-"""Texts to train on."""
+"""Texts to train on: stories of known entropy, made here, and real corpora, downloaded once."""
+
+from llmbook.data.stories import Corpus, corpus
+from llmbook.data.vocabulary import Vocabulary, characters
+
+__all__ = ["Corpus", "Vocabulary", "characters", "corpus"]

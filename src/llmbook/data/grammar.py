@@ -1,31 +1,32 @@
 """Probabilistic grammars with memory: text to sample whose entropy is known exactly.
 
-A grammar maps names of rules to their alternatives. An alternative is a string of words and slots:
+A grammar maps names of rules to their alternatives. An alternative is a text with slots:
 
 - ``{rule}`` is replaced by one of that rule's alternatives; ``{rule*0.7}`` by none, one, two …
   of them, going on with probability 0.7 each time;
-- ``<x=class>`` draws an item of a class of words and remembers it as ``x``; ``<x=class-y>`` one
-  that is not what ``y`` is;
+- ``<x=class>`` draws an item of a class of words and remembers it as ``x``, ``<=class>`` under the
+  name of the class; ``<x=class-y>`` draws one that is not what ``y`` is;
 - ``<x>`` repeats what is remembered, ``<x.her>`` another form of it, as the class lists them;
   ``<x.her=class>`` draws an item and shows that form.
 
 All alternatives of a rule have the same probability, unless they start with a weight: ``3: …``.
-The items of a class have Zipf's frequencies, the i-th in proportion to 1 / (i + 1).
+The items of a class have the frequencies of Zipf and Mandelbrot, the i-th in proportion to
+1 / (i + 2).
 
 >>> grammar = Grammar(
-...     {"story": ["<who=name> has <pet=animal> . <who.She> likes <pet.the> ."]},
+...     {"story": ["<who=name> has <pet=animal>. <who.She> likes <pet.the>."]},
 ...     {
 ...         "name": [{"": "Ann", "She": "She"}, {"": "Tom", "She": "He"}],
 ...         "animal": [{"": "a cat", "the": "the cat"}, {"": "an owl", "the": "the owl"}],
 ...     },
 ... )
->>> text, log_probability = next(grammar.stories("story", seed=0))
+>>> text, log_probability = next(grammar.stories(seed=1))
 >>> text
 'Tom has an owl. He likes the owl.'
->>> math.isclose(log_probability, 2 * math.log(1 / 3))  # twice the rarer of two words
+>>> math.isclose(log_probability, 2 * math.log(3 / 7))  # twice the rarer of two words
 True
->>> round(grammar.entropy("story").nats, 4)  # two draws with probabilities 2/3 and 1/3
-1.273
+>>> round(grammar.entropy().nats, 4)  # two draws with probabilities 4/7 and 3/7
+1.3658
 """
 
 import math
@@ -34,21 +35,29 @@ import re
 from bisect import bisect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import accumulate
-from typing import Any
 
-_PUNCTUATION = frozenset(".,!?;:")
+import numpy as np
+from numpy.typing import NDArray
+
+from llmbook.data.vocabulary import join, size, tokenize
+
 _SLOT = re.compile(r"(<[^<>]*>|\{[^{}]*\})")
-_DRAW = re.compile(r"<(\w+)(?:\.(\w+))?=(\w+)(?:-(\w+))?>")
+_DRAW = re.compile(r"<(\w*)(?:\.(\w+))?=(\w+)(?:-(\w+))?>")
 _FORM = re.compile(r"<(\w+)(?:\.(\w+))?>")
 _CALL = re.compile(r"\{(\w+)(?:\*(0?\.\d+))?\}")
 _WEIGHT = re.compile(r"(\d+(?:\.\d+)?): ")
 
+Tokens = tuple[str, ...]
+
 
 @dataclass(frozen=True)
 class Entropy:
-    """Exact mean entropy and length of a story; a token is a word or a sign of punctuation."""
+    """Exact mean entropy and length of a story, the newline that ends it included.
+
+    Stories are drawn independently, so that in the endless stream of stories and newlines the
+    nats per token tend to the ratio of the means (the theorem of renewal and reward).
+    """
 
     nats: float
     tokens: float
@@ -89,45 +98,45 @@ class Call:
     again: float
 
 
-Part = str | Draw | Form | Call
+Part = Tokens | Draw | Form | Call
 
 
 class Rule:
-    """Alternatives of a rule, as they are sampled and as they are parsed."""
+    """Alternatives of a rule and their probabilities."""
 
     def __init__(self, weights: Sequence[float], alternatives: Sequence[Sequence[Part]]) -> None:
-        self.p = [weight / sum(weights) for weight in weights]
-        self.logs = [math.log(p) for p in self.p]
+        self.p = [weight / math.fsum(weights) for weight in weights]
+        self.log_p = [math.log(p) for p in self.p]
         self.cumulative = list(accumulate(self.p))[:-1]
         self.alternatives = alternatives
-        # Parsing goes token by token.
-        self.token_parts = [
-            [
-                token
-                for part in alternative
-                for token in (tokenize(part) if isinstance(part, str) else [part])
-            ]
-            for alternative in alternatives
-        ]
 
 
+@dataclass(frozen=True, eq=False)
 class Item:
-    """Word of a class: its forms, as text and as tokens, and its probability."""
+    """Word of a class: the tokens of its forms, and its probability."""
 
-    def __init__(self, forms: Mapping[str, str], p: float) -> None:
-        self.forms = forms
-        self.tokens = {form: tokenize(words) for form, words in forms.items()}
-        self.p, self.log_p = p, math.log(p)
+    forms: Mapping[str, Tokens]
+    p: float
+    log_p: float
 
 
 class Kind:
-    """Class of words with Zipf's frequencies."""
+    """Class of words, the frequent ones first."""
 
-    def __init__(self, forms: Sequence[Mapping[str, str]]) -> None:
-        weights = [1 / rank for rank in range(1, len(forms) + 1)]
-        p = [weight / math.fsum(weights) for weight in weights]
-        self.items = [Item(f, q) for f, q in zip(forms, p, strict=True)]
-        self.cumulative = list(accumulate(p))[:-1]
+    def __init__(self, items: Sequence[Mapping[str, str]]) -> None:
+        weights = [1 / (rank + 2) for rank in range(1, len(items) + 1)]
+        self.p = np.array(weights) / math.fsum(weights)
+        self.cumulative = list(accumulate(self.p.tolist()))[:-1]
+        self.items = [
+            Item({name: tuple(tokenize(text)) for name, text in forms.items()}, p, math.log(p))
+            for forms, p in zip(items, self.p.tolist(), strict=True)
+        ]
+
+
+# One way to have derived a text so far: its log probability, the parts to come as a linked list
+# (part, (part, … None)), and what is remembered.
+_Todo = tuple[Part, "_Todo"] | None
+_State = tuple[float, _Todo, dict[str, Item]]
 
 
 class Grammar:
@@ -137,304 +146,231 @@ class Grammar:
     ------
     ValueError
         If a slot names a rule, class, form or variable that does not exist, a variable is drawn
-        from two classes, or a rule calls itself (the lengths would have no simple form).
+        from two classes or may come back before it was drawn, or a rule calls itself (the lengths
+        would have no simple form).
     """
 
     def __init__(
         self,
         rules: Mapping[str, Sequence[str]],
         classes: Mapping[str, Sequence[Mapping[str, str]]],
+        start: str = "story",
     ) -> None:
         self.classes = {kind: Kind(items) for kind, items in classes.items()}
         self.rules = {name: _parse_rule(name, texts) for name, texts in rules.items()}
-        self._starts: set[str] = set()  # rules known to be fit to begin with
-        self._check()
+        self.start = Call(start, 0.0)
+        self._draws: dict[str, Draw] = {}  # how each variable is drawn
+        self._check(start, frozenset(), ())
 
-    def stories(self, start: str, seed: int) -> Iterator[tuple[str, float]]:
+    def stories(self, seed: int | str) -> Iterator[tuple[str, float]]:
         """Yield stories without end, each with the log of its probability, in nats."""
-        self._require_start(start)
         rng = random.Random(seed).random
         while True:
-            words: list[str] = []
-            log_probability = self._sample(start, rng, {}, words)
-            yield join(words), log_probability
+            tokens: list[str] = []
+            log_probability = self._sample(self.start, rng, {}, tokens)
+            yield join(tokens), log_probability
 
-    def token_log_probabilities(self, start: str, text: str) -> list[float]:
-        """Return log P(token | all before it in the story), in nats, the final newline's as well.
+    def tokens(self) -> list[str]:
+        """Return every token that a story can have, and the newline that ends it, in order."""
+        found = {"\n"}
+        for part in (part for rule in self.rules.values() for a in rule.alternatives for part in a):
+            if isinstance(part, Draw | Form):
+                for item in self._kind(part.variable).items:
+                    found.update(item.forms[part.form])
+            elif isinstance(part, tuple):
+                found.update(part)
+        return sorted(found)
 
-        No predictor that sees only the text can have a smaller expected loss: all derivations that
-        agree with the text so far are followed, and their probabilities added up. The sum is the
-        log of the story's probability.
-
-        Raises
-        ------
-        ValueError
-            If the text is not a story of the grammar.
-        """
-        self._require_start(start)
-        states = [_State(0.0, (Call(start, 0.0), None), {})]
-        total, result = 0.0, []
-        tokens = [*tokenize(text), "\n"]
-        for number, token in enumerate(tokens):
-            states = [after for state in states for after in self._after(state, token)]
-            if not states:
-                before = join(tokens[max(0, number - 5) : number])
-                raise ValueError(f"text is no story of the grammar: {token!r} after {before!r}")
-            largest = max(state.log_p for state in states)
-            new = largest + math.log(sum(math.exp(state.log_p - largest) for state in states))
-            result.append(new - total)
-            total = new
-        return result
-
-    def derivations(self, start: str, text: str) -> int:
-        """Return in how many ways the grammar derives the text: 0 if it is no story of its."""
-        self._require_start(start)
-        states = [_State(0.0, (Call(start, 0.0), None), {})]
-        for token in [*tokenize(text), "\n"]:
-            states = [after for state in states for after in self._after(state, token)]
-        return len(states)
-
-    def entropy(self, start: str) -> Entropy:
+    def entropy(self) -> Entropy:
         """Return the exact mean of nats, tokens and characters of a story, its newline included.
 
         The nats are the entropy of the derivation, which is that of the text if no text has two
         derivations. Means add up over the parts of a story, because no choice of a rule depends on
         what is remembered.
         """
-        self._require_start(start)
-        nats, tokens, characters = self._mean(start)
-        return Entropy(nats, tokens + 1, characters)  # the first word has no space before it
+        nats, tokens, characters = self._mean(self.start).tolist()
+        return Entropy(nats, tokens + 1, characters)  # a newline more, the first word's space less
 
-    # --- Sampling -----------------------------------------------------------------------------
+    def token_log_probabilities(self, text: str) -> list[float]:
+        r"""Return log P(token | all before it), in nats, for every token of a stream of stories.
+
+        The text begins with a story, every story in it ends with a newline, which is a token as
+        well, and the last one may be cut off anywhere. No predictor that sees only the text can
+        have a smaller expected loss: all derivations that agree with the text so far are followed,
+        and their probabilities added up.
+
+        Raises
+        ------
+        ValueError
+            If no story of the grammar goes on like that.
+
+        Examples
+        --------
+        >>> coin = Grammar({"story": ["3: heads", "tails {more*0.5}"], "more": ["again"]}, {})
+        >>> [round(math.exp(x), 3) for x in coin.token_log_probabilities("tails again\nheads\n")]
+        [0.25, 0.5, 0.5, 0.75, 1.0]
+        """
+        result = []
+        states: list[_State] = [(0.0, (self.start, None), {})]
+        tokens = tokenize(text)
+        for number, token in enumerate(tokens):
+            states = [after for state in states for after in self._after(state, token)]
+            if not states:
+                before = join(tokens[max(0, number - 5) : number])
+                raise ValueError(f"text is no story of the grammar: {token!r} after {before!r}")
+            largest = max(log_p for log_p, _, _ in states)
+            total = largest + math.log(sum(math.exp(log_p - largest) for log_p, _, _ in states))
+            result.append(total)
+            states = [(log_p - total, todo, memory) for log_p, todo, memory in states]
+        return result
+
+    def derivations(self, story: str) -> int:
+        """Return in how many ways the grammar derives the story: 0 if it is none of its."""
+        states: list[_State] = [(0.0, (self.start, None), {})]
+        for token in [*tokenize(story), "\n"]:
+            states = [after for state in states for after in self._after(state, token)]
+        return len(states)
 
     def _sample(
-        self, name: str, rng: Callable[[], float], memory: dict[str, Item], words: list[str]
+        self, call: Call, rng: Callable[[], float], memory: dict[str, Item], tokens: list[str]
     ) -> float:
-        rule = self.rules[name]
-        i = bisect(rule.cumulative, rng()) if len(rule.alternatives) > 1 else 0
-        log_probability = rule.logs[i]
+        """Append the tokens of one round of a rule; return the log of their probability."""
+        rule = self.rules[call.rule]
+        i = bisect(rule.cumulative, rng())
+        log_p = rule.log_p[i]
         for part in rule.alternatives[i]:
-            if isinstance(part, str):
-                words.append(part)
+            if isinstance(part, tuple):
+                tokens += part
             elif isinstance(part, Form):
-                words.append(memory[part.variable].forms[part.form])
+                tokens += memory[part.variable].forms[part.form]
             elif isinstance(part, Draw):
-                other = memory[part.unlike] if part.unlike else None
                 kind = self.classes[part.kind]
+                other = memory[part.unlike] if part.unlike else None
                 item = kind.items[bisect(kind.cumulative, rng())]
                 while item is other:  # drawing again is drawing from the others
                     item = kind.items[bisect(kind.cumulative, rng())]
                 memory[part.variable] = item
-                words.append(item.forms[part.form])
-                log_probability += item.log_p - (math.log1p(-other.p) if other else 0.0)
+                tokens += item.forms[part.form]
+                log_p += item.log_p - (math.log1p(-other.p) if other else 0.0)
             elif part.again:
                 while rng() < part.again:
-                    log_probability += math.log(part.again)
-                    log_probability += self._sample(part.rule, rng, memory, words)
-                log_probability += math.log1p(-part.again)
+                    log_p += math.log(part.again) + self._sample(part, rng, memory, tokens)
+                log_p += math.log1p(-part.again)
             else:
-                log_probability += self._sample(part.rule, rng, memory, words)
-        return log_probability
+                log_p += self._sample(part, rng, memory, tokens)
+        return log_p
 
-    # --- Prediction ---------------------------------------------------------------------------
-
-    def _after(self, state: "_State", token: str) -> Iterator["_State"]:
+    def _after(self, state: _State, token: str) -> Iterator[_State]:
         """Yield every way to go on from a state by exactly this token."""
-        if state.todo is None:
+        log_p, todo, memory = state
+        if todo is None:
             if token == "\n":
-                yield _State(state.log_p, ("\n", None), state.memory)
+                yield log_p, (self.start, None), {}
             return
-        part, rest = state.todo
-        log_p, memory = state.log_p, state.memory
-        if isinstance(part, str):
-            if part == token:
-                yield _State(log_p, rest, memory)
-            return
+        part, rest = todo
         if isinstance(part, Form):
-            tokens = memory[part.variable].tokens[part.form]
-            yield from self._after(_State(log_p, _push(tokens, rest), memory), token)
-            return
-        if isinstance(part, Draw):
+            part = memory[part.variable].forms[part.form]
+        if isinstance(part, tuple):
+            if part[0] == token:
+                yield log_p, (part[1:], rest) if part[1:] else rest, memory
+        elif isinstance(part, Draw):
             other = memory[part.unlike] if part.unlike else None
             scale = math.log1p(-other.p) if other else 0.0
             for item in self.classes[part.kind].items:
-                tokens = item.tokens[part.form]
-                if tokens[0] == token and item is not other:
-                    todo = _push(tokens[1:], rest)
-                    yield _State(log_p + item.log_p - scale, todo, memory | {part.variable: item})
-            return
-        if part.again:
-            yield from self._after(_State(log_p + math.log1p(-part.again), rest, memory), token)
-            log_p, rest = log_p + math.log(part.again), (part, rest)
-        rule = self.rules[part.rule]
-        for log_choice, alternative in zip(rule.logs, rule.token_parts, strict=True):
-            todo = _push(alternative, rest)
-            yield from self._after(_State(log_p + log_choice, todo, memory), token)
+                words = item.forms[part.form]
+                if words[0] == token and item is not other:
+                    todo = (words[1:], rest) if words[1:] else rest
+                    yield log_p + item.log_p - scale, todo, memory | {part.variable: item}
+        else:
+            if part.again:
+                yield from self._after((log_p + math.log1p(-part.again), rest, memory), token)
+                log_p, rest = log_p + math.log(part.again), todo
+            rule = self.rules[part.rule]
+            for log_choice, alternative in zip(rule.log_p, rule.alternatives, strict=True):
+                todo = rest
+                for piece in reversed(alternative):
+                    todo = (piece, todo)
+                yield from self._after((log_p + log_choice, todo, memory), token)
 
-    # --- Means --------------------------------------------------------------------------------
+    def _mean(self, part: Part) -> NDArray[np.float64]:
+        """Return the mean nats, tokens and characters of a part."""
+        if isinstance(part, tuple):
+            return np.array([0.0, *size(part)])
+        if isinstance(part, Draw | Form):
+            nats = self._nats(part) if isinstance(part, Draw) else 0.0
+            items = self._kind(part.variable).items
+            sizes = np.array([size(item.forms[part.form]) for item in items])
+            return np.array([nats, *(self._marginal(part.variable) @ sizes)])
+        rule, once = self.rules[part.rule], np.zeros(3)
+        for p, log_p, alternative in zip(rule.p, rule.log_p, rule.alternatives, strict=True):
+            once += p * sum(map(self._mean, alternative), start=np.array([-log_p, 0.0, 0.0]))
+        if not part.again:
+            return once
+        again, stop = part.again, 1 - part.again  # a geometric number of rounds
+        rounds = (-again * math.log(again) - stop * math.log(stop)) / stop
+        return np.array([rounds, 0.0, 0.0]) + again / stop * once
 
-    def _mean(self, name: str) -> tuple[float, float, float]:
-        """Return the mean nats, tokens and characters of a rule."""
-        rule = self.rules[name]
-        total = [0.0, 0.0, 0.0]
-        for p, log_p, alternative in zip(rule.p, rule.logs, rule.alternatives, strict=True):
-            parts = [self._part_mean(part) for part in alternative]
-            for i, sums in enumerate(zip((-log_p, 0.0, 0.0), *parts, strict=True)):
-                total[i] += p * sum(sums)
-        return total[0], total[1], total[2]
+    def _kind(self, variable: str) -> Kind:
+        return self.classes[self._draws[variable].kind]
 
-    def _part_mean(self, part: Part) -> tuple[float, float, float]:
-        if isinstance(part, str):
-            return (0.0, *_size(part))
-        if isinstance(part, Call):
-            nats, tokens, characters = self._mean(part.rule)
-            if not part.again:
-                return nats, tokens, characters
-            a = part.again
-            times = a / (1 - a)  # the mean of a geometric number of rounds
-            choice = (-a * math.log(a) - (1 - a) * math.log(1 - a)) / (1 - a)
-            return choice + times * nats, times * tokens, times * characters
-        draw = self._draws[part.variable]
-        sizes = [_size(item.forms[part.form]) for item in self.classes[draw.kind].items]
-        marginal = self._marginal(draw)
-        tokens, characters = (
-            math.fsum(p * size[i] for p, size in zip(marginal, sizes, strict=True)) for i in (0, 1)
-        )
-        return (self._draw_nats(part) if isinstance(part, Draw) else 0.0), tokens, characters
-
-    def _marginal(self, draw: Draw) -> list[float]:
+    def _marginal(self, variable: str) -> NDArray[np.float64]:
         """Return the probabilities of the items that a variable can be."""
-        p = [item.p for item in self.classes[draw.kind].items]
+        draw, p = self._draws[variable], self._kind(variable).p
         if draw.unlike is None:
             return p
-        others = self._marginal(self._draws[draw.unlike])
-        rest = math.fsum(q / (1 - r) for q, r in zip(others, p, strict=True))
-        return [r * (rest - q / (1 - r)) for q, r in zip(others, p, strict=True)]
+        others = self._marginal(draw.unlike) / (1 - p)
+        marginal: NDArray[np.float64] = p * (others.sum() - others)
+        return marginal
 
-    def _draw_nats(self, draw: Draw) -> float:
-        p = [item.p for item in self.classes[draw.kind].items]
-        whole = -math.fsum(q * math.log(q) for q in p)
+    def _nats(self, draw: Draw) -> float:
+        """Return the mean entropy of a draw, given what it must not be."""
+        p = self.classes[draw.kind].p
+        whole = -(p * np.log(p)).sum()
         if draw.unlike is None:
-            return whole
-        others = self._marginal(self._draws[draw.unlike])
+            return float(whole)
         # Without item r, the others have p / (1 - r): (H + r log r) / (1 - r) + log(1 - r).
-        return math.fsum(
-            q * ((whole + r * math.log(r)) / (1 - r) + math.log1p(-r))
-            for q, r in zip(others, p, strict=True)
-        )
+        rest = (whole + p * np.log(p)) / (1 - p) + np.log1p(-p)
+        return float(self._marginal(draw.unlike) @ rest)
 
-    # --- Checks -------------------------------------------------------------------------------
-
-    @cached_property
-    def _draws(self) -> dict[str, Draw]:
-        draws: dict[str, Draw] = {}
-        for name, rule in self.rules.items():
-            for part in (part for alternative in rule.alternatives for part in alternative):
-                if isinstance(part, Draw):
-                    first = draws.setdefault(part.variable, part)
-                    if (first.kind, first.unlike) != (part.kind, part.unlike):
-                        raise ValueError(f"rules: {part.variable!r} is drawn in two ways: {name!r}")
-        return draws
-
-    def _check(self) -> None:
-        for name, rule in self.rules.items():
-            for part in (part for alternative in rule.alternatives for part in alternative):
-                if isinstance(part, Call):
-                    self._require_rule(part.rule)
-                elif isinstance(part, Draw):
-                    if part.kind not in self.classes:
-                        raise ValueError(f"rules: {name!r} draws from no class {part.kind!r}")
-                    if part.unlike is not None and (
-                        part.unlike not in self._draws or self._draws[part.unlike].kind != part.kind
-                    ):
-                        raise ValueError(
-                            f"rules: {name!r} excludes {part.unlike!r}, which is not drawn from "
-                            f"{part.kind!r}"
-                        )
-                if isinstance(part, Draw | Form):
-                    draw = self._draws.get(part.variable)
-                    if draw is None:
-                        raise ValueError(f"rules: {name!r} repeats {part.variable!r}, never drawn")
-                    for item in self.classes[draw.kind].items:
-                        if part.form not in item.forms:
-                            raise ValueError(
-                                f"classes: {item.forms['']!r} has no form {part.form!r}, which "
-                                f"{name!r} asks for"
-                            )
-        for name in self.rules:
-            self._require_no_cycle(name, ())
-
-    def _require_no_cycle(self, name: str, above: tuple[str, ...]) -> None:
+    def _check(self, name: str, drawn: frozenset[str], above: Tokens) -> frozenset[str]:
+        """Return what is remembered after a rule for certain, given what is before it."""
+        if name not in self.rules:
+            raise ValueError(f"rules: there is no rule {name!r}; there are {', '.join(self.rules)}")
         if name in above:
             raise ValueError(f"rules: {name!r} calls itself")
-        for alternative in self.rules[name].alternatives:
-            for part in alternative:
-                if isinstance(part, Call):
-                    self._require_no_cycle(part.rule, (*above, name))
-
-    def _require_start(self, name: str) -> None:
-        """Make sure that a story can begin with this rule: nothing comes back before it came."""
-        if name not in self._starts:
-            self._require_rule(name)
-            self._drawn_after(name, frozenset())
-            self._starts.add(name)
-
-    def _drawn_after(self, name: str, drawn: frozenset[str]) -> frozenset[str]:
-        """Return what is remembered after a rule for certain, given what is before it."""
         ends = []
         for alternative in self.rules[name].alternatives:
             now = drawn
             for part in alternative:
                 if isinstance(part, Call):
-                    after = self._drawn_after(part.rule, now)
+                    after = self._check(part.rule, now, (*above, name))
                     now = now if part.again else after
-                    continue
-                needed = None
-                if isinstance(part, Form):
-                    needed = part.variable
-                elif isinstance(part, Draw):
-                    needed = part.unlike
-                if needed is not None and needed not in now:
-                    raise ValueError(f"rules: {name!r} needs {needed!r}, which may not be drawn")
-                if isinstance(part, Draw):
+                elif isinstance(part, Draw | Form):
+                    self._check_slot(name, part, now)
                     now |= {part.variable}
             ends.append(now)
         return frozenset.intersection(*ends)
 
-    def _require_rule(self, name: str) -> None:
-        if name not in self.rules:
-            raise ValueError(f"rules: there is no rule {name!r}; there are {', '.join(self.rules)}")
-
-
-@dataclass(frozen=True)
-class _State:
-    """One way to have derived a text so far: its log probability, what is to come, the memory."""
-
-    log_p: float
-    todo: Any  # (part, (part, … None)), a linked list
-    memory: dict[str, Item]
-
-
-def _push(parts: Sequence[Part], rest: Any) -> Any:
-    for part in reversed(parts):
-        rest = (part, rest)
-    return rest
-
-
-def tokenize(text: str) -> list[str]:
-    """Split a story into words and signs of punctuation; `join` puts it together again."""
-    return re.findall(r"[^\s.,!?;:]+|[.,!?;:]", text)
-
-
-def join(words: Sequence[str]) -> str:
-    """Join words by spaces, with none before a sign of punctuation."""
-    return re.sub(r" ([.,!?;:])", r"\1", " ".join(words))
-
-
-def _size(words: str) -> tuple[int, int]:
-    """Return the tokens of words within a story and their characters, the space before included."""
-    tokens = tokenize(words)
-    return len(tokens), sum(len(token) + (token not in _PUNCTUATION) for token in tokens)
+    def _check_slot(self, name: str, slot: Draw | Form, drawn: frozenset[str]) -> None:
+        needed = slot.unlike if isinstance(slot, Draw) else slot.variable
+        if needed is not None and needed not in drawn:
+            raise ValueError(f"rules: {name!r} needs {needed!r}, which may not be drawn by then")
+        if isinstance(slot, Draw):
+            first = self._draws.setdefault(slot.variable, slot)
+            if slot.kind not in self.classes:
+                raise ValueError(f"rules: {name!r} draws from no class {slot.kind!r}")
+            if (first.kind, first.unlike) != (slot.kind, slot.unlike):
+                raise ValueError(f"rules: {slot.variable!r} is drawn in two ways: {name!r}")
+            if needed is not None and self._draws[needed].kind != slot.kind:
+                raise ValueError(f"rules: {name!r} excludes {needed!r}, which is no {slot.kind!r}")
+            if len(self.classes[slot.kind].items) < (2 if needed else 1):
+                raise ValueError(f"classes: {slot.kind!r} has too few items for {name!r}")
+        for item in self._kind(slot.variable).items:
+            if not item.forms.get(slot.form):
+                raise ValueError(
+                    f"classes: an item of {self._draws[slot.variable].kind!r} has no form "
+                    f"{slot.form!r}, which {name!r} asks for: {dict(item.forms)}"
+                )
 
 
 def _parse_rule(name: str, texts: Sequence[str]) -> Rule:
@@ -451,7 +387,7 @@ def _parse_rule(name: str, texts: Sequence[str]) -> Rule:
 def _parts(name: str, text: str) -> Iterator[Part]:
     for piece in _SLOT.split(text):
         if draw := _DRAW.fullmatch(piece):
-            yield Draw(draw[1], draw[2] or "", draw[3], draw[4])
+            yield Draw(draw[1] or draw[3], draw[2] or "", draw[3], draw[4])
         elif form := _FORM.fullmatch(piece):
             yield Form(form[1], form[2] or "")
         elif call := _CALL.fullmatch(piece):
@@ -459,4 +395,4 @@ def _parts(name: str, text: str) -> Iterator[Part]:
         elif set(piece) & set("<>{}"):
             raise ValueError(f"rules: {name!r} has a slot that cannot be read: {piece.strip()}")
         elif piece.strip():
-            yield " ".join(piece.split())
+            yield tuple(tokenize(piece))
