@@ -368,9 +368,9 @@ class GPT(nn.Module):
         if config.positions == "rotary":
             if frequencies is None:
                 frequencies = pair_frequencies(config.d_head, config.rotary_base)
-            if len(frequencies) * 2 != config.d_head:
+            if len(frequencies) != config.d_head // 2:
                 raise ValueError(
-                    f"frequencies must be d_head / 2 = {config.d_head / 2:g}, got {len(frequencies)}"
+                    f"frequencies must be {config.d_head // 2}, one a pair, got {len(frequencies)}"
                 )
             turns = rotation(places, frequencies, dtype=x.dtype)
         elif frequencies is not None:
