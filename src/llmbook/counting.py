@@ -70,6 +70,7 @@ GPT2_XL = replace(GPT2_SMALL, n_layers=48, d_model=1600, n_heads=25, n_kv_heads=
 LLAMA_65B = Shape(80, 8192, 64, 64, 22016, 32000)
 # Touvron et al. (2023b), section 2.2 and the released configurations.
 LLAMA2_7B = Shape(32, 4096, 32, 32, 11008, 32000)
+LLAMA2_13B = Shape(40, 5120, 40, 40, 13824, 32000)
 LLAMA2_70B = Shape(80, 8192, 64, 8, 28672, 32000)
 # Jiang et al. (2023), table 1.
 MISTRAL_7B = Shape(32, 4096, 32, 8, 14336, 32000)

@@ -4,12 +4,11 @@ from typing import Any
 
 from llmbook.checks.engine import Result, Session
 from llmbook.checks.scalars import rounded
-from llmbook.counting import Shape, forward_flops, parameters
+from llmbook.counting import LLAMA2_13B, forward_flops, parameters
 from llmbook.counting import training_flops as rule
 
 N, D = 13e9, 2e12
 CONTEXT = 4096
-LLAMA2_13B = Shape(40, 5120, 40, 40, 13824, 32000)  # Touvron et al. (2023), Llama 2
 PF_DAY = 1e15 * 86400
 
 
