@@ -2,5 +2,5 @@
 
 from jaxtyping import install_import_hook
 
-SHAPED = ["llmbook.attention", "llmbook.gpt", "llmbook.measure", "llmbook.positions"]
+SHAPED = [f"llmbook.{name}" for name in ("attention", "gpt", "measure", "positions", "train")]
 install_import_hook(SHAPED, "shapes.check_types").__enter__()

@@ -78,7 +78,7 @@ class TrainConfig:
             )
         if not 0 <= self.final_fraction <= 1:
             raise ValueError(f"final_fraction must be from 0 to 1, got {self.final_fraction}")
-        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+        if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas must be two numbers in [0, 1), got {self.betas}")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {PRECISIONS}, got {self.precision!r}")
@@ -201,15 +201,14 @@ def evaluate(model: nn.Module, batches: Sequence[Batch], *, loss: Loss = next_to
     rank, n_ranks = _processes(device)
     was_training = model.training
     model.eval()
-    total = torch.zeros(2, dtype=torch.float32, device=device)  # sum of losses, examples
+    total = torch.zeros((), device=device)
     with torch.no_grad():
         for batch in batches[rank::n_ranks]:
-            value = loss(model, *(tensor.to(device) for tensor in batch))
-            total += torch.stack([value.float() * len(batch[0]), value.new_tensor(len(batch[0]))])
+            total += loss(model, *(tensor.to(device) for tensor in batch)) * len(batch[0])
     model.train(was_training)
     if n_ranks > 1:
         dist.all_reduce(total)
-    return (total[0] / total[1]).item()
+    return total.item() / sum(len(batch[0]) for batch in batches)
 
 
 def random_windows(
@@ -253,9 +252,7 @@ def held_out_windows(
     """
     _check_windows(tokens, batch_size, context_length)
     windows = tokens.long().unfold(0, context_length + 1, context_length)
-    starts = range(0, len(windows), batch_size)
-    parts = [windows[start : start + batch_size] for start in starts]
-    return [(part[:, :-1], part[:, 1:]) for part in parts]
+    return [(part[:, :-1], part[:, 1:]) for part in torch.split(windows, batch_size)]
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -385,7 +382,7 @@ def _resume(path: Path, model: nn.Module, adamw: torch.optim.Optimizer, config: 
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
         then, now = saved["config"] | saved["shape"], dataclasses.asdict(config) | _shape(model)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError) as error:
+    except (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError) as error:
         raise ValueError(f"checkpoint must be a file that train wrote, got {path}") from error
     different = [
         f"{name} was {then.get(name)} and is {now.get(name)}"
