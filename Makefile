@@ -38,8 +38,8 @@ test: browser book lint  ## everything that CI runs
 nbval: environment  ## execute the notebooks again and compare the outputs
 	python -m pytest -p nbval_tolerance --nbval notebooks -n 2 --dist loadscope
 
-nbval-settings: environment  ## the same on other instruction sets and numbers of threads
-	python tools/nbval_settings.py
+nbval-settings: environment  ## the same, and some on other instruction sets and threads (ALL=1: all)
+	python tools/nbval_settings.py $(if $(ALL),--all)
 
 lint: environment  ## style, types, spelling, schemas
 	ruff check .
