@@ -68,7 +68,11 @@ def test_every_requirement_is_pinned(extra):
 
 
 @pytest.mark.parametrize(
-    "name", ["counting", "data.grammar", "data.stories", "gpt", "positions", "tokenizer"]
+    "name",
+    [
+        *("data.downloads", "data.grammar", "data.stories", "data.vocabulary"),
+        *("counting", "gpt", "positions", "tokenizer"),
+    ],
 )
 def test_examples_in_docstrings_hold(name):
     tried = doctest.testmod(importlib.import_module(f"llmbook.{name}"))

@@ -5,7 +5,7 @@ sentences later, so that whoever reads on without remembering pays for it.
 
 >>> text = next(stories(seed=2))
 >>> text[: text.index(".") + 1]
-'One rainy summer, a cheerful teacher named Inga crept to the village of Oakridge.'
+'One rainy summer, a stubborn teacher named Inga crept to the village of Oakridge.'
 >>> round(entropy().nats_per_token, 2), round(entropy().nats_per_character, 2)
 (1.12, 0.24)
 """

@@ -10,6 +10,7 @@ tensor([3, 4, 6, 0, 1, 2])
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -75,8 +76,9 @@ class Vocabulary:
     join: Callable[[Iterable[str]], str]
 
     def __post_init__(self) -> None:
-        if len(set(self.symbols)) < len(self.symbols):
-            raise ValueError(f"symbols must differ: {self.symbols}")
+        for symbol, count in Counter(self.symbols).items():
+            if count > 1:
+                raise ValueError(f"symbols must differ: {symbol!r} is there {count} times")
 
     def __len__(self) -> int:
         return len(self.symbols)
