@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from llmbook.checks.engine import Failure, Result, Session
+from llmbook.checks.scalars import rounded
 from llmbook.counting import LLAMA2_7B, Shape, forward_flops, parameters
 
 
@@ -95,7 +96,7 @@ def _crossover(session: Session, crossover: Any) -> None:
         "(c) context at which attention takes over",
         crossover,
         right,
-        rtol=8e-3,
+        rtol=2.5e-3,
         mistakes={
             "That is one product with the keys alone, or multiply-adds compared with operations: "
             "count both sides in the same unit, and the weighted sum of the values too.": 2 * right,
@@ -122,6 +123,7 @@ def _crossover(session: Session, crossover: Any) -> None:
             "That compares one layer's weights with the attention of all layers.": (
                 right / LLAMA2_7B.n_layers
             ),
+            **rounded(crossover, right, within=0.012),
         },
     )
 

@@ -163,8 +163,7 @@ def _of_the_shape(session: Session, thumb: float, exact: Any, shortfall: Any) ->
             "The MLP has three matrices; two are counted.": right - count["mlp"] / 3,
             "Twice as much attention as there is: it has two products, of two operations per "
             "multiply-add.": right + count["scores"],
-            "That counts every parameter and no attention.": 6 * total * D,
-            "That is the rule of thumb.": thumb,
+            "That is the rule of thumb, which counts every parameter and no attention.": thumb,
             "Half as much: a multiply-add is two operations.": right / 2,
             "That is one text of 4,096 tokens; the run has 2 trillion.": right / D * CONTEXT,
             "That is one token; the run has 2 trillion.": right / D,
