@@ -52,14 +52,12 @@ def gpt2_parameters(
         mistakes={
             "That counts the table of token vectors twice; the head is tied to it.": right + TABLE,
             "That has the blocks only; the table of token vectors is missing.": blocks,
-            "The 12 is there, the number of layers is not.": 12 * D**2 + TABLE,
-            "The number of layers is there, the 12 is not.": LAYERS * D**2 + TABLE,
-            "In the first term, d is squared.": 12 * LAYERS * D + TABLE,
+            "There is one 12 too few: the rule has one, and L is another.": 12 * D**2 + TABLE,
+            "In the first term, d is squared: `d**2` (`^` is no power in Python).": 12 * LAYERS * D
+            + TABLE,
             "That is the exact count; (a) asks for the rule.": COUNT["total"],
-            "Embedding only: the blocks are missing.": TABLE,
-            "In Python, `^` is the bitwise exclusive or; a power is written `**`.": (
-                12 * LAYERS * D ^ 2 + TABLE
-            ),
+            "That is the embedding and hardly anything else. The blocks are missing; or is it `^`, "
+            "which is no power in Python? `d**2` is.": TABLE,
         }
         | other_scales(right),
     )
@@ -98,8 +96,6 @@ def _small(
             "The size is right, the sign is not: is the rule too large or too small?": -error,
             "That is the error against the rounded 124 million; take the exact count.": 100
             * (rule / 124e6 - 1),
-            "That is in percent of the rule; asked is in percent of the exact count.": 100
-            * (1 - total / rule),
             "That is the error of 12 L d² + 2 V d; the head is tied.": 100
             * ((rule + TABLE) / total - 1),
             "That is the error of the blocks alone.": 100 * ((rule - TABLE) / total - 1),

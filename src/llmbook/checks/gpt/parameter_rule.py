@@ -64,16 +64,16 @@ def parameter_rule(
             "That has the blocks only; where do tokens come in and logits go out?": blocks,
             "That has embedding and head only.": 2 * table,
             "The 12 is there, the number of layers is not.": blocks / LAYERS + 2 * table,
-            "In the first term, d is squared.": 12 * LAYERS * WIDTH + 2 * table,
+            "In the first term, d is squared: `d**2` (`^` is no power in Python).": 12
+            * LAYERS
+            * WIDTH
+            + 2 * table,
             "That squares 12 L, too: only d is squared.": 12**2 * LAYERS**2 * WIDTH**2 + 2 * table,
             "That takes 2 V d for every layer; embedding and head are there once.": blocks
             + 2 * LAYERS * table,
             "That is with GPT-2's own vocabulary; (b) gives a round one.": blocks
             + 2 * GPT2_MEDIUM.vocab_size * WIDTH,
             "That takes d = 1,000; it is 1,024.": 12 * LAYERS * 1e6 + 2 * VOCABULARY * 1e3,
-            "In Python, `^` is the bitwise exclusive or; a power is written `**`.": (
-                12 * LAYERS * WIDTH ^ 2 + 2 * table
-            ),
         }
         | other_scales(blocks + 2 * table),
     )
@@ -145,11 +145,9 @@ def _gpt2_medium(session: Session, exact: Any, error_percent: Any) -> None:
             * (1 - total / rule),
             "That is with the vocabulary of (b); the rule should get GPT-2's own here.": 100
             * ((12 * layers * d * d + 2 * VOCABULARY * d) / total - 1),
-            "That is the error with one matrix of V rows; the rule as stated has two.": 100
-            * ((rule - table) / total - 1),
+            "That is the error when rule and model have equally many matrices of V rows; here the "
+            "rule has two and the model one.": 100 * ((rule - table) / total - 1),
             "That is the rule in percent of the exact count; subtract the 100.": 100 + error,
-            "That compares with a model whose head is counted beside the embedding.": 100
-            * (rule / (total + table) - 1),
             "That is a fraction; the answer is asked in percent.": error / 100,
         },
     )
