@@ -76,7 +76,7 @@ CLASSES: dict[str, list[Forms]] = {
     ),
     "place": _places(
         "village, town, valley, camp, province, desert, forest",
-        "island, market, coast, hill, harbor, border, farm",
+        "island, farm, coast, hill, border, plateau, peninsula",
     ),
     "job": _with_article(
         "baker, sailor, teacher, gardener, miller, painter, doctor, tailor, hunter, farmer, singer,"
@@ -163,7 +163,7 @@ CLASSES: dict[str, list[Forms]] = {
     "time": _plain("morning, evening, afternoon, night, day, winter, summer, autumn, spring"),
     "weekday": _plain("Sunday, Monday, Friday, Saturday, Tuesday, Thursday, Wednesday"),
     "meal": _plain("breakfast, lunch, work, dinner, school, supper, church, tea"),
-    "along": _plain("past, across, through, around, behind, toward, over, along, into, up to"),
+    "along": _plain("past, across, through, around, behind, toward, over, along, up to"),
     "at": _plain("near, behind, at, beside, inside, outside, opposite, above"),
     "spot": _plain(
         "river, bridge, church, hill, garden, gate, forest, school, wall, station, lake, barn,"
@@ -213,5 +213,9 @@ CLASSES: dict[str, list[Forms]] = {
         "the sea, the capital, the desert, the moon, the mountains, a volcano, the opera, Paris,"
         "the north, the jungle, the circus, a palace"
     ),
+    "asked": _plain("asked, wondered, demanded, begged, groaned"),
+    "spotted": _plain("found, noticed, discovered, smelled, uncovered"),
+    "woke": _plain("woke, startled, bit, followed, frightened, amused, watched"),
+    "loved": _plain("loved, treasured, praised, guarded, polished, admired"),
     "said": _plain("said, answered, whispered, cried, replied, muttered, sighed, shouted, laughed"),
 }

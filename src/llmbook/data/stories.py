@@ -7,7 +7,7 @@ sentences later, so that whoever reads on without remembering pays for it.
 >>> text[: text.index(".") + 1]
 'One rainy summer, a stubborn teacher named Inga crept to the village of Oakridge.'
 >>> round(entropy().nats_per_token, 2), round(entropy().nats_per_character, 2)
-(1.12, 0.24)
+(1.16, 0.25)
 """
 
 import math
@@ -58,7 +58,7 @@ RULES = {
         "<hero.His> <=role> <friend=name-hero> <=spoke> {subject}.",
         "<friend=name-hero>, <hero.his> <=trait> <=role>, <=lived> {beside}.",
         "Every <=time> <hero.his> <=role> <friend=name-hero> <=gave> <hero.him> {goods}.",
-        "On <=weekday> <hero.he> <=loud> with <hero.his> <=role> <friend=name-hero>.",
+        "{when}, <hero.he> <=loud> with <hero.his> <=role> <friend=name-hero>.",
     ],
     "goods": ["<=number> <=wares>", "some <=fresh> <=wares>", "{an_object}"],
     # --- Scenes: A is the hero or the friend, B the other ---
@@ -73,7 +73,7 @@ RULES = {
         "{mood}",
     ],
     "walk": _either(
-        "{when}, {the_A} <=moved> {path} with {the_B}.",
+        "{when}, {the_A} <=moved> {path} with {the_B} {maybe_how}.",
         "{The_A} and {the_pet} <=moved> {path}. {The_B} followed <A.him> <=how>.",
         "{The_A} <=moved> {path} <=how>, and {the_pet} <pet.cried> behind <A.him>.",
     ),
@@ -82,18 +82,18 @@ RULES = {
         "{The_B} <=gave> {the_A} <=taste> <=food> and {goods}. {verdict}",
     ),
     "verdict": [
-        "It was <taste2=taste>, and {the_pet} got the rest of the <food>.",
-        "The <food> was <taste2=taste> and <taste3=taste-taste2>.",
+        "It was <taste2=taste>, and {the_pet} <=ate> the rest of the <food>.",
+        "The <food> was <taste2=taste>, and {the_pet} <=loud> {maybe_how}.",
         "{The_pet} <=ate> the <food> <=how> and was <=feeling>.",
     ],
     "present": _either(
-        "{The_A} <=gave> {the_B} <.a=look> <gift=object>. <B.He> put the <gift> <=hide>.",
+        "{The_A} <=gave> {the_B} <.a=look> <gift=object>. <B.He> <=left> the <gift> <=hide>.",
         "{when}, {the_A} <=made> <gift.a=object> for <=elder>. "
-        "But the <gift> was <=look>, and <elder.he> <=loud>.",
+        "But the <gift> was <=look>, and <elder.he> <=loud> {maybe_how}.",
     ),
     "talk": _either(
-        '"{question}" asked {the_A} {when_low}. "{answer}" <=said> <B>.',
-        '"<=elder> is <=feeling>," <=said> {the_A}. "{answer}" said <B>.',
+        '"{question}" <=asked> {the_A} {when_low}. "{answer}" <=said> <B>.',
+        '"<=elder> is <=feeling>," <=said> {the_A}. "{answer}" <said2=said> <B>.',
     ),
     "question": [
         "Do you like my <=look> <=object>?",
@@ -113,12 +113,12 @@ RULES = {
     ],
     "trade": _either(
         "{when}, {the_A} sold <=elder> <=number> <=wares> for {an_object}.",
-        "{The_A} <=toiled> for <=elder> until <=weekday> and got <count=number> "
-        "<=wares>. {The_B} asked for one of the <count>.",
+        "{The_A} <=toiled> for <=elder> until <=weekday> and <=won> <count=number> "
+        "<=wares>. {The_B} <=took> one of the <count>.",
     ),
     "night": _either(
         "{The_A} dreamed of <=far>, {an_object} and {subject}.",
-        "<.A=critter> {near} woke {the_A}. {The_pet} <pet.cried>, "
+        "{A_critter} {near} <=woke> {the_A}. {The_pet} <pet.cried>, "
         "and the <critter> <=moved> {path}.",
     ),
     "weather": [
@@ -126,9 +126,9 @@ RULES = {
         "{when}, <=weather> <=came> {near}. {inside}",
     ],
     "inside": [
-        "{The_hero} <=loud> <=hide> with the <pet>.",
+        "{The_hero} <=loud> <=hide> with {the_pet}.",
         "{The_friend} <=made> {an_object} <=how>.",
-        "The whole <home> was <=feeling>.",
+        "The whole <home> was <=feeling> and <feeling2=feeling-feeling>.",
     ],
     "mood": _either(
         "{The_A} was <=feeling>, because <=elder> had <=made> {an_object}.",
@@ -136,7 +136,7 @@ RULES = {
     ),
     # --- The thing ---
     "loss": [
-        "<hero> loved <hero.his> <=color> <=thing> {more}. {theft}",
+        "<hero> <=loved> <hero.his> <=color> <=thing> {more}. {theft}",
         "{when}, <=elder> <=gave> the <job> <hero.his> <=color> <=thing>. {theft}",
         "{when}, {the_hero} <=won> <hero.his> <=color> <=thing> {near}. {theft}",
     ],
@@ -154,17 +154,19 @@ RULES = {
         "{The_hero} promised <friend> {goods} or <=number> <=wares> for the <thing>.",
     ],
     "ending": [
-        "{when}, {the_pet} <=moved> {path} and found the <thing> <where> {next_to}. {moral}",
+        "{when}, {the_pet} <=moved> {path} and <=spotted> the <thing> <where> {next_to}. {moral}",
         "{when}, {the_friend} <=looked> <where>, and there <thing.it> <thing.was> {next_to}. "
         "{moral}",
-        "{when}, the <thief> was <=feeling> and <=gave> <hero> the <thing>. {moral}",
+        "{when}, the <thief> was <=feeling> and <=gave> <hero> the <thing> {for_it}. {moral}",
     ],
     "next_to": ["", "next to {goods}"],
+    "for_it": ["", "for {goods}"],
     "moral": [
-        "<hero> thanked <petname> with <=taste> <=food>, and {the_friend} <=loud> <=how>.",
+        "<hero> thanked <petname> with <=taste> <=food>, and {the_friend} <=loud> {maybe_how}.",
         "From then on {the_friend} called <hero> the <nick=trait> <job> with the <color> <thing>.",
         "If <hero> still <=works> {near} in <town>, so does <petname> the <pet>.",
         "{The_friend} never <=spoke> {subject} or the <thief> again.",
+        "{when}, {the_hero} and {the_friend} <=loud> {near}, and <petname> <pet.cried>.",
     ],
     # --- Phrases ---
     "when": [
@@ -176,10 +178,12 @@ RULES = {
         "Soon",
     ],
     "when_low": ["on <=weekday>", "after <=meal>", "one <=sky> <=time>"],
-    "path": ["<=along> the {spot}", "<=along> the {spot} to the <spot2=spot>"],
+    "maybe_how": ["", "<=how>"],
+    "path": ["<=along> the {spot}", "<=along> the {spot} to the <spot2=spot-spot>"],
     "near": ["<=at> the {spot}"],
     "spot": ["<=spot>", "<=view> <=spot>"],
     "an_object": ["<.a=object>", "<.a=look> <=object>"],
+    "A_critter": ["<.A=critter>", "<.A=coat> <=critter>"],
     "an_object2": ["<object2.a=object-object>", "<.a=look> <object2=object-object>"],
     "subject": ["<=topic>", "<=far>", "<=elder>"],
     "named": ["called", "named"],
@@ -244,7 +248,7 @@ def corpus(train: int = 10_000, validation: int = 500, test: int = 500, seed: in
     r"""Return so many stories for training, validation and test.
 
     Every part has a random stream of its own, so that the size of one does not change another. Two
-    stories are the same with a probability below 1e-20, so that no story is in two parts, without
+    stories are the same with a probability below 1e-30, so that no story is in two parts, without
     any being left out.
 
     Raises
