@@ -175,7 +175,7 @@ STORY = (
     "and found the boots in an old shoe. From then on Ben called Mara the wise baker with the red "
     "boots."
 )
-SCENE = "One rainy day, Ben walked into the forest with the baker. "
+SCENE = "One rainy day, Ben walked through the forest with the baker. "
 SEARCH = "Mrs Bell had seen the magpie at the gate on Sunday with a drum. "
 
 
