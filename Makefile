@@ -55,6 +55,7 @@ format: environment  ## put the code in the project's format
 
 bench: environment  ## time and memory, side by side
 	python benchmarks/package.py
+	python benchmarks/corpus.py
 	python benchmarks/flash_attention.py
 	python benchmarks/performer.py
 

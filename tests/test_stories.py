@@ -4,6 +4,7 @@ import hashlib
 import math
 import re
 import statistics
+import time
 from itertools import islice, product
 
 import pytest
@@ -238,7 +239,7 @@ def test_no_word_is_in_a_class_twice(kind):
     assert len({item[""] for item in CLASSES[kind]}) == len(CLASSES[kind])
 
 
-def test_every_word_and_every_alternative_is_used():
+def test_every_word_rule_and_class_is_used():
     """Nothing in the lexicon or the rules is dead, or too rare to be met in a corpus."""
     used = {token for text in stories_of(20_000) for token in tokenize(text)}
     assert used | {"\n"} == set(words().symbols)
@@ -253,6 +254,13 @@ def test_every_word_and_every_alternative_is_used():
 def test_the_same_seed_gives_the_same_stories_on_any_machine():
     text = "\n".join(stories_of(1000))
     assert hashlib.sha256(text.encode()).hexdigest()[:16] == "0d69c1190d6f30ba"
+
+
+def test_a_million_characters_take_less_than_two_seconds():
+    start = time.process_time()
+    characters = sum(len(text) + 1 for text in stories_of(1600))
+    assert characters > 1_000_000 * 0.95
+    assert time.process_time() - start < 2
 
 
 # --- the corpus ---

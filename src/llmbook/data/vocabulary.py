@@ -23,7 +23,6 @@ from torch import Tensor
 # stand close to what is before them, an opening quotation mark to what comes after it.
 SIGNS = frozenset('.,!?;:"\n')
 _TOKEN = re.compile(r'[.,!?;:"\n]|[^\s.,!?;:"]+')
-_CLOSE = re.compile(r" ([.,!?;:\n])")
 _QUOTED = re.compile(r'" ([^"\n]*) "')
 
 
@@ -42,7 +41,9 @@ def join(tokens: Iterable[str]) -> str:
     >>> join(['"', 'Is', 'it', 'her', '?', '"', 'asked', 'Tom', '.', '\n'])
     '"Is it her?" asked Tom.\n'
     """
-    text = _CLOSE.sub(r"\1", " ".join(tokens)).replace("\n ", "\n")
+    text = " ".join(tokens).replace("\n ", "\n")
+    for sign in ".,!?;:\n":
+        text = text.replace(f" {sign}", sign)
     return _QUOTED.sub(r'"\1"', text)
 
 
