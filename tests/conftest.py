@@ -2,5 +2,6 @@
 
 from jaxtyping import install_import_hook
 
-SHAPED = [f"llmbook.{name}" for name in ("attention", "gpt", "measure", "positions", "train")]
+NAMES = ("attention", "data.stories", "data.vocabulary", "gpt", "measure", "positions", "train")
+SHAPED = [f"llmbook.{name}" for name in NAMES]
 install_import_hook(SHAPED, "shapes.check_types").__enter__()

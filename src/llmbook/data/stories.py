@@ -234,7 +234,7 @@ class Corpus:
     floor
         For each part by name, the mean loss in nats per token (all but the first are predicted) of
         the grammar itself on that very part. It tends to ``entropy().nats_per_token``. No model has
-        a smaller expected loss, and none that cannot see back to the start of a story comes near.
+        a smaller expected loss; one that cannot see back to the start of a story cannot reach it.
     """
 
     vocabulary: Vocabulary
