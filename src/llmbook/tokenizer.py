@@ -11,7 +11,8 @@
 The tokens are those of GPT-2 (Radford et al., 2019, section 2.2): a text is cut into words by a
 pattern, every word starts as its UTF-8 bytes, and pairs are merged in the order in which they were
 learned (Sennrich et al., 2016, algorithm 1). Merges and their order are those of Hugging Face's
-``tokenizers`` with the same corpus and settings.
+``tokenizers`` with the same corpus and settings; only signs that one of the two has no Unicode
+category for, because they were added to the standard of late, may be cut in other places.
 """
 
 import heapq
@@ -90,15 +91,29 @@ class Tokenizer:
         return ids
 
     def encode_bytes(self, word: bytes) -> list[int]:
-        """Return the token ids of bytes that are merged as one word, whatever they are."""
-        ids = _byte_ids(word)
-        ranks = self._ranks
-        while len(ids) > 1:
-            new = min(ranks.get(pair, len(self._tokens)) for pair in pairwise(ids))
-            if new == len(self._tokens):
-                break
-            ids, _ = _merge(ids, self.merges[new - 256], new)
-        return ids
+        """Return the token ids of bytes that are merged as one word, whatever they are.
+
+        The merge learned first comes first, and of its places the leftmost. Merged tokens are taken
+        out of a linked list, so that a word of n bytes takes time of order n log n.
+        """
+        ids, ranks, end = _byte_ids(word), self._ranks, len(word)
+        before, after = list(range(-1, end - 1)), list(range(1, end + 1))
+        queue = [(ranks[pair], i) for i, pair in enumerate(pairwise(ids)) if pair in ranks]
+        heapq.heapify(queue)
+        while queue:
+            new, i = heapq.heappop(queue)
+            j = after[i]
+            if j == end or ranks.get((ids[i], ids[j])) != new:
+                continue  # an entry from before a merge
+            ids[i], ids[j], after[i] = new, -1, after[j]
+            if after[i] < end:
+                before[after[i]] = i
+            for left, right in ((before[i], i), (i, after[i])):
+                if left >= 0 and right < end:
+                    rank = ranks.get((ids[left], ids[right]))
+                    if rank is not None:
+                        heapq.heappush(queue, (rank, left))
+        return [i for i in ids if i >= 0]
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """Return the bytes that the tokens stand for."""
