@@ -263,10 +263,11 @@ def corpus(train: int = 10_000, validation: int = 500, test: int = 500, seed: in
     '\nOtto was a quiet potter in the province of'
     """
     sizes = {"train": train, "validation": validation, "test": test}
-    streams, floor = {}, {}
     for part, size in sizes.items():
         if size < 1:
             raise ValueError(f"{part} must be at least 1 story, not {size}")
+    streams, floor = {}, {}
+    for part, size in sizes.items():
         texts, log_p = zip(*islice(grammar().stories(f"{seed} {part}"), size), strict=True)
         streams[part] = words().encode("\n" + "".join(f"{text}\n" for text in texts))
         floor[part] = -math.fsum(log_p) / (len(streams[part]) - 1)
