@@ -237,7 +237,8 @@ def _clouds(n: Sequence[int], width: int) -> tuple[Tensor, list[str]]:
 
 
 def _pairs(senses: list[str]) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    same, other = [], []
+    same: list[tuple[int, int]] = []
+    other: list[tuple[int, int]] = []
     for i, j in itertools.combinations(range(len(senses)), 2):
         (same if senses[i] == senses[j] else other).append((i, j))
     return same, other
@@ -257,7 +258,7 @@ def _dot(x: Tensor, y: Tensor, dim: int) -> Tensor:
 
 
 def _distance(x: Tensor, y: Tensor, dim: int) -> Tensor:
-    return (x - y).norm(dim=dim)
+    return (x - y).square().sum(dim).sqrt()
 
 
 def _within_between(session: Session, function: Any) -> None:
@@ -410,7 +411,7 @@ def _sense_accuracy(session: Session, function: Any) -> None:
 
         right = hits(F.cosine_similarity)
         value = _number(got)
-        for message, wrong in (
+        mistakes: list[tuple[str, Callable[[], float]]] = [
             ("The nearest vector of each is the vector itself; leave it out.", lambda: 1.0),
             (
                 "That is the number of hits; asked is their share.",
@@ -437,7 +438,8 @@ def _sense_accuracy(session: Session, function: Any) -> None:
                 "You take the second-nearest of the other vectors: is each one left out twice?",
                 lambda: hits(F.cosine_similarity, k=2),
             ),
-        ):
+        ]
+        for message, wrong in mistakes:
             target = wrong()
             if not math.isclose(right, target, abs_tol=1e-4) and math.isclose(
                 value, target, abs_tol=1e-4
