@@ -119,7 +119,7 @@ def _layers(d: int, dtype: torch.dtype, scale: float) -> tuple[Layer, Layer]:
     second = torch.randn(d, d, dtype=dtype)
     return (
         lambda u: scale * ((u @ first.to(u)).tanh() + 0.5),
-        lambda u: scale * (u @ second.to(u)).sigmoid(),
+        lambda u: (u @ second.to(u)).sigmoid(),
     )
 
 
