@@ -59,6 +59,7 @@ bench: environment  ## time and memory, side by side
 	python benchmarks/flash_attention.py
 	python benchmarks/performer.py
 	python benchmarks/tokenizer.py
+	python benchmarks/training.py
 
 experiment: environment  ## run the experiment NAME=… and record it in src/llmbook/records
 	python experiments/run.py $(NAME)

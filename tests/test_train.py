@@ -1,10 +1,12 @@
 """llmbook.train: the loop does what it says, also when killed, split, compiled or in bfloat16."""
 
 import dataclasses
+import importlib
 import itertools
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from llmbook.checkpoints import from_huggingface
 from llmbook.gpt import GPT, GPTConfig
 from llmbook.train import (
     TrainConfig,
@@ -43,9 +46,9 @@ def gpt(seed=0, **options):
     return GPT(GPTConfig(vocab_size=11, d_model=16, context_length=8, **options))
 
 
-def with_dropout():
+def with_dropout(p=0.5):
     torch.manual_seed(0)
-    return nn.Sequential(nn.Embedding(11, 16), nn.Dropout(0.5), nn.Linear(16, 11))
+    return nn.Sequential(nn.Embedding(11, 16), nn.Dropout(p), nn.Linear(16, 11))
 
 
 def losses(records):
@@ -435,7 +438,7 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, kind):
         path.write_text("weights" if kind == "text" else "")
     else:
         torch.save([1.0] if kind == "a list" else gpt().state_dict(), path)
-    with pytest.raises(ValueError, match="checkpoint must be a file that train wrote, got .*pt"):
+    with pytest.raises(ValueError, match="checkpoint must be a file that train wrote, got "):
         list(train(gpt(), BATCH_AT, CONFIG, checkpoint=path))
 
 
@@ -514,7 +517,7 @@ def check_compiled():
     curves = []
     for compiled in (False, True):
         config = dataclasses.replace(CONFIG, compile=compiled)
-        records = train(gpt(n_layers=1), BATCH_AT, config, validation=HELD_OUT[:2])
+        records = train(with_dropout(p=0.0), BATCH_AT, config, validation=HELD_OUT[:2])
         curves.append([list(record.values()) for record in records])
     assert counters["stats"]["unique_graphs"] == 2, counters  # training and evaluation
     assert not counters["graph_break"], counters
@@ -558,6 +561,60 @@ def test_a_device_is_picked(monkeypatch):
     assert pick_device() == torch.device("mps")
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert pick_device() == torch.device("cpu")
+
+
+# The benchmark, on shapes that take no time.
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    path = Path(__file__).parent.parent / "benchmarks" / "training.py"
+    spec = importlib.util.spec_from_file_location("training_benchmark", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_benchmark_compares_models_of_one_size(benchmark, capsys):
+    benchmark.compare(layers=1, width=16, context=4, steps=1)
+    lines = capsys.readouterr().out.splitlines()
+    rates, ratios = {}, {}
+    for line in lines:
+        if row := re.fullmatch(r"(.+?) {2,}([\d,]+)  ([\d.]+) \(([\d.]+) to ([\d.]+)\)", line):
+            rates[row[1]] = int(row[2].replace(",", ""))
+            ratios[row[1]] = [float(row[i]) for i in (4, 3, 5)]
+    assert list(rates) == ["llmbook.gpt", "GPT2LMHeadModel", "the same, one-kernel GELU"]
+    assert min(rates.values()) > 0
+    assert ratios["llmbook.gpt"] == [1, 1, 1]
+    assert all(row == sorted(row) for row in ratios.values())
+
+
+def test_the_benchmark_models_are_one_function(benchmark):
+    shape = benchmark.gpt2_shape(layers=2, width=16, heads=2, context=8, vocabulary=11)
+    theirs, mine = benchmark.hugging_face(shape, "gelu_new"), benchmark.ours(shape)
+    mine.load_state_dict(from_huggingface(theirs).state_dict())
+    other = benchmark.hugging_face(shape, "gelu_pytorch_tanh")
+    other.load_state_dict(theirs.state_dict())
+    expected = benchmark.loss(theirs.train(), *BATCH_AT(1))
+    for model in (mine, other):
+        torch.testing.assert_close(benchmark.loss(model.train(), *BATCH_AT(1)), expected)
+
+
+@pytest.mark.parametrize("context", [4, 8])
+def test_the_benchmark_counts_the_operations_of_a_step(benchmark, capsys, monkeypatch, context):
+    """One layer of width 64 and a vocabulary of 50, at a second a step."""
+    ticks = iter(range(0, 100, 3))
+    monkeypatch.setattr(benchmark.time, "perf_counter", lambda: next(ticks) * 1.0)
+    shape = benchmark.gpt2_shape(layers=1, width=64, heads=1, context=context, vocabulary=50)
+    # Twelve matrices of width², the head, and twice the scores, a multiply-add each; three passes.
+    weights = 12 * 64**2 + 64 * 50
+    every = 2 * 3 * 2 * context * (weights + 2 * context * 64)
+    allowed = 2 * 3 * 2 * context * (weights + (context + 1) * 64)
+    benchmark.utilization(shape, batch=2, steps=3, device="cpu", peak=2.0 * every, compiled=False)
+    out = capsys.readouterr().out
+    assert "1,000.0 ms a step" in out
+    assert f"{2 * context} tokens/s" in out
+    assert re.findall(r"([\d.]+)% of the peak", out) == ["50.0", f"{50 * allowed / every:.1f}"]
 
 
 if __name__ == "__main__":

@@ -144,10 +144,8 @@ def train(
     rank, n_ranks = _processes(device)
     autocast = _autocast(config, device)
     adamw = optimizer(model, config)
-    checkpoint = None if checkpoint is None else Path(checkpoint)
-    done = 0
-    if checkpoint is not None and checkpoint.exists():
-        done = _resume(checkpoint, model, adamw, config)
+    path = None if checkpoint is None else Path(checkpoint)
+    done = _resume(path, model, adamw, config) if path and path.exists() else 0
     if n_ranks > 1:
         for tensor in (*model.parameters(), *model.buffers()):
             dist.broadcast(tensor.detach(), src=0)
@@ -181,8 +179,8 @@ def train(
         if validation and _due(config, step, config.eval_every):
             with autocast:
                 record["validation_loss"] = evaluate(model, validation, loss=loss)
-        if checkpoint is not None and rank == 0 and _due(config, step, config.checkpoint_every):
-            _save(checkpoint, model, adamw, config, step)
+        if path and rank == 0 and _due(config, step, config.checkpoint_every):
+            _save(path, model, adamw, config, step)
         if record or _due(config, step, config.log_every):
             # Only now does the processor wait for the device.
             now = {"step": step, "loss": value.item(), "gradient_norm": norm.item()}
@@ -341,8 +339,7 @@ def _share(batch: Batch, rank: int, n_ranks: int, device: torch.device) -> Batch
     size = len(batch[0])
     if size % n_ranks:
         raise ValueError(f"batch_at must give a multiple of {n_ranks} examples, got {size}")
-    part = slice(rank * size // n_ranks, (rank + 1) * size // n_ranks)
-    return tuple(tensor[part].to(device, non_blocking=True) for tensor in batch)
+    return tuple(part.chunk(n_ranks)[rank].to(device, non_blocking=True) for part in batch)
 
 
 def _average(parameters: list[nn.Parameter], loss: Tensor, n_ranks: int) -> Tensor:
