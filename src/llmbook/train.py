@@ -1,5 +1,6 @@
 """One training loop, for every model of the book.
 
+>>> from llmbook.gpt import GPT, GPTConfig
 >>> tokens = torch.arange(1000) % 7
 >>> model = GPT(GPTConfig(vocab_size=7, n_layers=1, d_model=16))
 >>> batch_at = random_windows(tokens[:900], batch_size=8, context_length=16, seed=0)
