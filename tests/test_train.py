@@ -41,6 +41,15 @@ CONFIG = TrainConfig(steps=6, learning_rate=3e-3, warmup_steps=2)
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As in the processes that tests start: with more threads, sums are rounded differently."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def gpt(seed=0, **options):
     torch.manual_seed(seed)
     return GPT(GPTConfig(vocab_size=11, d_model=16, context_length=8, **options))
@@ -298,8 +307,10 @@ def test_own_batches_and_loss():
 
     seen = []
     first = list(train(gpt(causal=False), masked, CONFIG, loss=loss))
-    torch.rand(5)
-    again = list(train(gpt(causal=False), masked, CONFIG, loss=loss))
+    again = []
+    for record in train(gpt(causal=False), masked, CONFIG, loss=loss):
+        torch.rand(5)
+        again.append(record)
     assert first == again
     assert not torch.equal(seen[0][1], seen[1][1])
     batch = (held_out, held_out, torch.zeros(len(held_out), 1))
@@ -445,6 +456,22 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, kind):
 # Several processes, other precisions, the compiler, other devices.
 
 
+def draws(model):
+    """Return the random numbers that batches got to see, and those in the losses of this rank."""
+    for_batches, for_losses = [], []
+
+    def batch_at(step):
+        for_batches.append(torch.rand(1).item())
+        return BATCH_AT(step)
+
+    def loss(model, *batch):
+        for_losses.append(torch.rand(1).item())
+        return next_token_loss(model, *batch)
+
+    list(train(model, batch_at, CONFIG, loss=loss))
+    return for_batches, for_losses
+
+
 def write_shared_run(folder):
     """Train on this process's part and write what came out; weights are those of rank 0."""
     folder, rank = Path(folder), int(os.environ.get("RANK", 0))
@@ -453,6 +480,7 @@ def write_shared_run(folder):
     records = train(*(model, BATCH_AT, config), validation=HELD_OUT, checkpoint=folder / "model.pt")
     result = {"records": list(records), "evaluated": evaluate(model, HELD_OUT)}
     result["weights"] = [parameter.flatten().tolist() for parameter in model.parameters()]
+    result["drawn"] = draws(model)
     try:
         list(train(model, random_windows(TOKENS, 3, 8), config))
     except ValueError as error:
@@ -472,6 +500,10 @@ def test_two_processes_give_the_curve_of_one(tmp_path):
     first, second = (json.loads((shared / f"{rank}.json").read_text()) for rank in range(2))
     message = "batch_at must give a multiple of 2 examples, got 3"
     assert (first.pop("error"), second.pop("error")) == (message, message)
+    drawn = [result.pop("drawn") for result in (one, first, second)]
+    assert drawn[0] == drawn[1]
+    assert drawn[1][0] == drawn[2][0]  # the batch is the same,
+    assert not {*drawn[1][1]} & {*drawn[2][1]}  # dropout is not
     assert first == second
     assert first != one  # rounded in another order
     assert "error" not in one
