@@ -1,0 +1,73 @@
+"""Exercise 13.21, why the sinusoids fall behind; and what a learned table comes to.
+
+Runs of `gpt_variants` again: with sinusoids as small as learned positions are at the start (root
+mean square 0.02), and one with learned positions, whose table is looked at in the end.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import gpt_variants
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from llmbook.data import characters, tiny_shakespeare
+from llmbook.gpt import GPT, GPTConfig
+from llmbook.train import TrainConfig, held_out_windows, random_windows, train
+from page_code import definitions
+
+page = definitions("gpt/minimal-gpt", "SinusoidalPositions", "WithPositions")
+
+RUNS: dict[str, dict[str, Any]] = {
+    f"small sinusoids, seed {seed}": {
+        **gpt_variants.RUNS[f"sinusoidal, LayerNorm, GELU, seed {seed}"],
+        "factor": 0.02 * math.sqrt(2),
+    }
+    for seed in range(3)
+} | {"learned positions, seed 0": gpt_variants.RUNS["learned positions, seed 0"]}
+REPLAY = 1
+
+
+def run(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the losses as `gpt_variants` does; at last the cosine of each pair of rows."""
+    text = tiny_shakespeare()
+    vocabulary = characters(text)
+    tokens = vocabulary.encode(text)
+    split, length = len(tokens) * 9 // 10, config["model"]["context_length"]
+    model = build(config, len(vocabulary))
+    records = train(
+        model,
+        random_windows(tokens[:split], config["batch_size"], length, config["seed"]),
+        TrainConfig(
+            **config["training"], log_every=gpt_variants.FIRST, eval_every=gpt_variants.EVALUATE
+        ),
+        validation=held_out_windows(tokens[split:], 64, length)[: gpt_variants.HELD_OUT],
+    )
+    for record in records:
+        if record["step"] == gpt_variants.FIRST or record["step"] % gpt_variants.EVERY == 0:
+            kept = ("step", "loss", "validation_loss")
+            yield {name: record[name] for name in kept if name in record}
+    long = gpt_variants.LONG
+    texts = tokens[split:].unfold(0, long + 1, long)[: gpt_variants.TEXTS]
+    yield {f"in texts of {length}": gpt_variants.by_position(model, texts[:, : length + 1])}
+    if isinstance(model, GPT):
+        rows = F.normalize(model.places.weight.detach(), dim=1)
+        # Two decimals are more than a picture shows.
+        yield {"similarity": [[round(x, 2) for x in row] for row in (rows @ rows.T).tolist()]}
+    else:
+        yield {f"in texts of {long}": gpt_variants.by_position(model, texts)}
+    for name, table in model.named_parameters():
+        if name.endswith(("tokens.weight", "places.weight")):
+            yield {f"root mean square of {name}": table.detach().square().mean().sqrt().item()}
+
+
+def build(config: dict[str, Any], vocab_size: int) -> nn.Module:
+    """Return the model at the start; the weights of one seed are those of `gpt_variants`."""
+    torch.manual_seed(config["seed"])
+    shape = config["model"]
+    if "factor" not in config:
+        return GPT(GPTConfig(vocab_size=vocab_size, **shape))
+    gpt = GPT(GPTConfig(vocab_size=vocab_size, **{**shape, "positions": "none"}))
+    return page.WithPositions(gpt, page.SinusoidalPositions(config["factor"]))
