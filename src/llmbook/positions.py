@@ -43,8 +43,8 @@ def sinusoidal_encoding(
     """
     if positions.ndim != 1:
         raise ValueError(f"positions must have shape (n,), got {tuple(positions.shape)}")
-    angles = positions.double()[:, None] * pair_frequencies(d_model, base).to(positions.device)
-    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2).to(dtype)
+    cos, sin = rotation(positions, pair_frequencies(d_model, base), dtype=dtype)
+    return torch.stack([sin, cos], dim=-1).flatten(-2)
 
 
 def rotation(
@@ -54,8 +54,11 @@ def rotation(
 
     The angles are computed in float64, so that far positions lose no digits.
     """
-    angles = positions.double()[:, None] * frequencies.double().to(positions.device)
-    return angles.cos().to(dtype), angles.sin().to(dtype)
+    # Apple's GPUs have no float64.
+    device = "cpu" if positions.device.type == "mps" else positions.device
+    angles = positions.to(device).double()[:, None] * frequencies.to(device).double()
+    cos, sin = angles.cos().to(dtype), angles.sin().to(dtype)
+    return cos.to(positions.device), sin.to(positions.device)
 
 
 def turn(
