@@ -15,9 +15,7 @@ page = definitions(
     "gpt/in-context-learning",
     "RIDGE_GRID",
     "SHIFTS",
-    "answers_outside",
     "distance_to_ridge",
-    "effect_of_order",
     "regression_training",
     "shifted_prompts",
     "shifted_ridge",
@@ -49,6 +47,3 @@ def run(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
         if name == usual or "noise" in name:
             grid = [page.distance_to_ridge(predicted, x, y, ridge) for ridge in page.RIDGE_GRID]
             yield {f"{name}, by ridge": torch.stack(grid).tolist()}
-    yield {"query outside the plane": page.answers_outside(model).tolist()}
-    variance, distance = page.effect_of_order(model)
-    yield {"variance over orders": variance.item(), "distance of the mean": distance.item()}

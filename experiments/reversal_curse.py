@@ -15,28 +15,23 @@ page = definitions(
     "NAMES",
     "TITLES",
     "asked",
-    "effects_of_one_step",
     "fact_model",
     "fact_texts",
     "learn_texts",
 )
 
-MODELS: dict[str, dict[str, Any]] = {
-    "untied": {"tied": False, "steps": 300, "shares": [0.0, 0.25, 0.5, 0.75, 0.9]},
-    "tied": {"tied": True, "steps": 800, "shares": [0.0, 0.5, 0.9]},
-    "untied, longer": {"tied": False, "steps": 800, "shares": [0.0, 0.5, 0.9]},
-}
+STEPS = 800
 FORWARD_STEPS = 300  # of the models that are trained further
 FURTHER = ("reverse only", "both orders", "both orders of half")
 RUNS: dict[str, dict[str, Any]] = {
-    f"{name}, share {share}, seed {seed}": {
-        "tied": model["tied"],
+    f"{'tied' if tied else 'untied'}, share {share}, seed {seed}": {
+        "tied": tied,
         "share": share,
         "seed": seed,
-        "steps": model["steps"],
+        "steps": STEPS,
     }
-    for name, model in MODELS.items()
-    for share in model["shares"]
+    for tied in (False, True)
+    for share in (0.0, 0.5, 0.9)
     for seed in range(3)
 } | {
     f"further on {texts}, seed {seed}": {"further": FURTHER.index(texts), "seed": seed}
@@ -55,8 +50,6 @@ def run(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
     texts = page.fact_texts(config["share"])
     for record in page.learn_texts(model, texts, config["steps"]):
         yield {"step": record["step"], "loss": record["loss"]}
-        if record["step"] == 60 and config["share"] == 0:
-            yield page.effects_of_one_step(model)
     yield from answers(model, round(config["share"] * page.N_FACTS))
 
 
