@@ -24,7 +24,7 @@ page = definitions(
 RUNS: dict[str, dict[str, int]] = {
     f"seed {seed}": {"seed": seed, "steps": 8000} for seed in range(3)
 }
-REPLAY = 4
+REPLAY = 2
 
 
 def run(config: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -180,6 +180,16 @@ def all_others(x, y, ridge):
     return fit(x, y, ridge, rows)
 
 
+def sums(x, y, ridge, diagonal=True, grams=0, moments=0):
+    """By running sums, some of which include the example itself."""
+    products, answers = x[..., :, None] * x[..., None, :], x * y[..., None]
+    gram = products.cumsum(dim=-3) - (1 - grams) * products
+    moment = answers.cumsum(dim=-2) - (1 - moments) * answers
+    d = x.shape[-1]
+    penalty = ridge * torch.eye(d) if diagonal else torch.full((d, d), ridge) + 1e-6 * torch.eye(d)
+    return (torch.linalg.solve(gram + penalty.to(x.dtype), moment) * x).sum(dim=-1)
+
+
 def shifted(x, y, ridge):
     right = by_a_loop(x, y, ridge)
     return torch.cat([right[..., :1], right[..., :-1]], dim=-1)
@@ -198,6 +208,12 @@ def shifted(x, y, ridge):
         (lambda x, y, r: fit(x, y, r**2, before), "The ridge is squared"),
         (lambda x, y, r: fit(x, y, math.sqrt(r), before), "root of the ridge"),
         (lambda x, y, r: fit(x, y, -r, before), "wrong sign"),
+        (lambda x, y, r: fit(x, y, 2 * r, before), "counts twice"),
+        (lambda x, y, r: fit(x, y, r / 2, before), "counts half"),
+        (lambda x, y, r: sums(x, y, r, diagonal=False), "on the diagonal"),
+        (lambda x, y, r: sums(x, y, r, grams=1), "The sum of `x xᵀ` includes"),
+        (lambda x, y, r: sums(x, y, r, moments=1), "The sum of `x y` includes"),
+        (lambda x, y, r: x, "like weights"),
         (one_task_for_all, "share one fit"),
         (with_intercept, "has an intercept"),
         (shifted, "the input before"),

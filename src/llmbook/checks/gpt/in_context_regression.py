@@ -125,6 +125,7 @@ def _mistakes(x: Tensor, y: Tensor, ridge: float) -> list[Mistake]:
         return out.view(y.shape)
 
     right = _fit(x, y, ridge, _before)
+    identity = torch.eye(x.shape[-1], dtype=torch.double)
     return [
         Mistake(
             "Each prediction has seen the answer that it predicts: the fit includes the example "
@@ -178,7 +179,21 @@ def _mistakes(x: Tensor, y: Tensor, ridge: float) -> list[Mistake]:
         ),
         Mistake(
             "The ridge has the wrong sign: it makes the weights larger, not smaller.",
-            lambda: _solve(x, y, -ridge),
+            lambda: _solve(x, y, -ridge * identity),
+        ),
+        Mistake(
+            "The ridge is added to every entry of the matrix; it belongs on the diagonal.",
+            lambda: _solve(x, y, torch.full_like(identity, ridge)),
+        ),
+        Mistake("The ridge counts twice.", lambda: _solve(x, y, 2 * ridge * identity)),
+        Mistake("The ridge counts half.", lambda: _solve(x, y, ridge / 2 * identity)),
+        Mistake(
+            "The sum of `x xᵀ` includes the example itself, that of `x y` does not.",
+            lambda: _solve(x, y, ridge * identity, grams=1),
+        ),
+        Mistake(
+            "The sum of `x y` includes the example itself, that of `x xᵀ` does not.",
+            lambda: _solve(x, y, ridge * identity, moments=1),
         ),
         Mistake(
             "All prompts of the batch share one fit, but each of them is a task of its own.", pooled
@@ -196,14 +211,14 @@ def _mistakes(x: Tensor, y: Tensor, ridge: float) -> list[Mistake]:
     ]
 
 
-def _solve(x: Tensor, y: Tensor, ridge: float) -> Tensor:
-    """By normal equations, which take a ridge of any sign."""
+def _solve(x: Tensor, y: Tensor, penalty: Tensor, grams: int = 0, moments: int = 0) -> Tensor:
+    """By normal equations with any penalty; the two sums run on for so many examples too many."""
     x, y = x.double(), y.double()
     out = []
     for i in range(x.shape[-2]):
-        a, b = x[..., :i, :], y[..., :i, None]
-        gram = a.mT @ a + ridge * torch.eye(x.shape[-1], dtype=x.dtype)
-        out.append((x[..., i, :] * torch.linalg.solve(gram, a.mT @ b)[..., 0]).sum(dim=-1))
+        a, b, c = x[..., : i + grams, :], x[..., : i + moments, :], y[..., : i + moments, None]
+        w = torch.linalg.pinv(a.mT @ a + penalty) @ (b.mT @ c)
+        out.append((x[..., i, :] * w[..., 0]).sum(dim=-1))
     return torch.stack(out, dim=-1)
 
 
@@ -216,6 +231,11 @@ def _check_ridge(session: Session, predict: Any) -> None:
             raise Failure(
                 f"The shape is {tuple(tensor.shape)}; it should be {tuple(expected.shape)}, "
                 "without a last dimension of 1."
+            )
+        if tensor.shape == x.shape:
+            raise Failure(
+                "That has the shape of the inputs, like weights: one vector for each of them. "
+                "Asked is one prediction for each."
             )
         if x.shape[-2] > 1 and tensor.shape == expected[..., -1].shape:
             raise Failure(
@@ -239,7 +259,7 @@ def _check_ridge(session: Session, predict: Any) -> None:
 
     @session.test("(b) three examples in one dimension")
     def _() -> None:
-        compare(torch.tensor([[[1.0], [2.0], [3.0]]]), torch.tensor([[2.0, 3.0, 7.0]]), 0.5)
+        compare(torch.tensor([[[1.0], [2.0], [3.0]]]), torch.tensor([[2.0, 3.0, 7.0]]), 0.6)
 
     @session.test("(b) two prompts in three dimensions")
     def _() -> None:
@@ -247,7 +267,7 @@ def _check_ridge(session: Session, predict: Any) -> None:
 
     @session.test("(b) other shapes: one prompt, one input, two batch dimensions, float64")
     def _() -> None:
-        compare(torch.randn(5, 2), torch.randn(5), 2.0)
+        compare(torch.randn(5, 2), torch.randn(5), 3.0)
         compare(torch.randn(3, 1, 4), torch.randn(3, 1), 0.3)
         x = torch.randn(2, 2, 4, 3, dtype=torch.double).mT
         compare(x, torch.randn(2, 2, 3, dtype=torch.double), 0.4)

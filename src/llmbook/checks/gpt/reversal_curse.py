@@ -59,9 +59,9 @@ def _check_gradient(session: Session, forward_gradient: Any) -> None:
         def loss_gradient(row: int, column: int, axis: int = 1) -> Tensor:
             table = logits.detach().clone().requires_grad_()
             chosen = table if axis == 1 else table.T
-            F.cross_entropy(chosen[row : row + 1], torch.tensor([column])).backward()
-            assert table.grad is not None
-            return table.grad
+            loss = F.cross_entropy(chosen[row : row + 1], torch.tensor([column]))
+            (gradient,) = torch.autograd.grad(loss, table)
+            return gradient
 
         right = loss_gradient(first, second)
         got = to_tensor(session.call(forward_gradient, logits, first, second))
@@ -97,6 +97,18 @@ def _check_gradient(session: Session, forward_gradient: Any) -> None:
                 Mistake(
                     "Those are the probabilities; the word that follows is missing.",
                     lambda: probabilities,
+                ),
+                Mistake(
+                    "It is transposed: rows are the words before, columns the words that follow.",
+                    lambda: right.T,
+                ),
+                Mistake(
+                    "Something is averaged over the words, but the text has one loss: `second`'s.",
+                    lambda: right / len(right),
+                ),
+                Mistake(
+                    "That is the table after a step of gradient descent; asked is the gradient.",
+                    lambda: logits - right,
                 ),
                 Mistake("That is where the word is; where is the softmax?", lambda: -target),
                 Mistake("That is where the word is; where is the softmax?", lambda: target),
@@ -171,6 +183,14 @@ def _check_invert(session: Session, invert: Any) -> None:
             Mistake(
                 "They sum to 1 over the answers; they are probabilities of names.",
                 lambda: (uniform / uniform.sum(dim=0, keepdim=True)).log(),
+            ),
+            Mistake(
+                "The sum over the names, by which it is divided, leaves out the prior.",
+                lambda: joint - f.T.logsumexp(dim=1, keepdim=True),
+            ),
+            Mistake(
+                "The exponential of `prior` is added; logarithms are to be added to logarithms.",
+                lambda: (f + p.exp()[:, None]).T.log_softmax(dim=1),
             ),
             Mistake("These are probabilities; asked are their logarithms.", lambda: right),
             Mistake(
@@ -276,11 +296,11 @@ def _check_both_orders(session: Session, both_orders: Any) -> None:
                     f"`{backward}` is the sentence with its words in reverse; asked is a sentence "
                     "that starts with the object and says the same."
                 )
-        if missing := wanted - given:
-            raise Failure(
-                f"{len(missing)} of {len(wanted)} sentences are missing. Facts given: {facts}"
-            )
-        raise Failure(f"This sentence does not follow from the facts: `{min(given - wanted)}`")
+        if more := given - wanted:
+            raise Failure(f"This sentence does not follow from the facts: `{min(more)}`")
+        raise Failure(
+            f"{len(wanted - given)} of {len(wanted)} sentences are missing. Facts given: {facts}"
+        )
 
     clinic = {
         "takes": "is taken by",
