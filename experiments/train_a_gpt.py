@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from llmbook.data import Corpus, corpus
+from llmbook.data.stories import grammar
 from page_code import definitions
 
 page = definitions(
@@ -21,7 +22,6 @@ page = definitions(
     "TOKEN_KINDS",
     "anywhere",
     "continue_texts",
-    "possible_opening",
     "story_starts",
     "token_kinds",
     "token_losses",
@@ -50,6 +50,14 @@ SAMPLES = 100
 def stories(n: int) -> Corpus:
     """Return the page's corpus with n stories to train on; the held-out ones are the same."""
     return corpus(train=n, validation=HELD_OUT, test=1)
+
+
+def _possible(opening: str) -> bool:
+    """Return whether the grammar can tell a story that begins like that."""
+    try:
+        return bool(grammar().token_log_probabilities(opening))
+    except ValueError:
+        return False
 
 
 def run(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -82,7 +90,7 @@ def run(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
     opening_kinds = page.windows_at(kinds, starts, context)[:, 1:]
     draws = np.random.default_rng(config["seed"]).random((SAMPLES, context - 1))
     sampled = page.continue_texts(model, torch.full((SAMPLES, 1), newline), draws)
-    possible = [page.possible_opening(data.vocabulary.decode(text[1:])) for text in sampled]
+    possible = [_possible(data.vocabulary.decode(text[1:])) for text in sampled]
     trained_on = page.windows_at(
         data.train, page.story_starts(data.train, newline, context)[:HELD_OUT], context
     )
