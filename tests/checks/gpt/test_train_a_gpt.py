@@ -9,8 +9,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from llmbook import check
+from llmbook.data import corpus
 from llmbook.data.stories import entropy
 from llmbook.gpt import GPT, GPTConfig
+from llmbook.train import TrainConfig, random_windows, train
+from page_code import definitions
 
 # --- Right models, structurally different ---------------------------------------------------------
 
@@ -752,3 +755,27 @@ def test_no_message_holds_an_answer():
     assert "above" not in result.messages.split("with the sizes")[0].lower().replace(
         "nats above", ""
     )
+
+
+# --- What the page says of the package ------------------------------------------------------------
+
+
+def test_model_and_loop_of_the_page_take_the_steps_of_the_package():
+    page = definitions(
+        "gpt/minimal-gpt", "GPT_SHAPE", "MinimalGPT", "anywhere", "train_minimal_gpt"
+    )
+    text = corpus(train=100, validation=1, test=1).train
+    context = page.GPT_SHAPE["context_length"]
+    torch.manual_seed(0)
+    written_out = page.MinimalGPT(800, **page.GPT_SHAPE)
+    package = GPT(GPTConfig(800, positions="learned", **page.GPT_SHAPE))
+    with torch.no_grad():
+        for theirs, ours in zip(package.parameters(), written_out.parameters(), strict=True):
+            assert theirs.shape == ours.shape
+            theirs.copy_(ours)
+    config = TrainConfig(steps=5, learning_rate=1e-2, warmup_steps=2)
+    theirs = list(train(package, random_windows(text, 16, context), config))
+    ours = list(page.train_minimal_gpt(written_out, page.anywhere(text, context), 5, warmup=2))
+    assert [step for step, _ in ours] == [record["step"] for record in theirs]
+    assert [loss for _, loss in ours] == pytest.approx([r["loss"] for r in theirs], rel=1e-5)
+    assert ours[-1][1] < ours[0][1] - 0.3
