@@ -428,14 +428,14 @@ def test_a_right_number_passes_however_written(value):
 @pytest.mark.parametrize(
     ("value", "told"),
     [
-        (2500.0, "Decimal and binary prefixes are mixed up: the answer is asked in MB."),
-        (2.62144, "the unit prefix does not: the answer is asked in MB."),
+        (2500.0, "Decimal and binary prefixes are mixed up: give the answer in MB."),
+        (2.62144, "the unit prefix does not: give the answer in MB."),
         (2621440, "the unit prefix does not"),
         (2621.44 * 8, "bits or bytes"),
         (2621.44 / 8, "bits or bytes"),
         (-2621.44, "the sign is not"),
-        (262144, "100 times too large: is it a percentage"),
-        (26.2144, "100 times too small: is it a fraction"),
+        (262144, "100 times too large: did a percentage"),
+        (26.2144, "100 times too small: did a percentage"),
         (1310.72, "K and V are both stored."),
         (17, "17 MB is not right"),
         (float("nan"), "finite number"),
@@ -454,6 +454,58 @@ def test_a_wrong_number_is_diagnosed(value, told):
     assert result.status == "failed"
     assert told in result.messages
     assert "2621.4" not in result.messages.replace(str(value), "")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected", "options", "told"),
+    [
+        (66.7, 2 / 3, {}, "a percentage where a fraction"),
+        (0.253, 25.3, {}, "a fraction where a percentage"),
+        (0.81, 0.8137, {"unit": "GB", "rtol": 2e-3}, "not to three digits"),
+        (2.6, 2.56, {"unit": "GB"}, "not to three digits"),  # rounded: no prefix is mixed up
+        (2.5, 2.56, {"unit": "GB"}, "not to three digits"),
+        (0.6, 0.64, {"unit": "GB"}, "not to three digits"),
+        (21, 20.48, {"unit": "GB"}, "not to three digits"),
+        (2.384, 2.56, {"unit": "GB"}, "prefixes are mixed up"),
+        (2.4, 2.56, {"unit": "GB"}, "prefixes are mixed up"),
+        (2.56, 2.384, {"unit": "GiB"}, "prefixes are mixed up"),
+        (2.5, 2.384, {"unit": "GiB"}, "not a mistake known"),
+        (2.75, 2.56, {"unit": "GB"}, "not a mistake known"),  # 1.024³ times too large
+        (14, 14.12, {"rtol": 0, "atol": 0.06}, "not to three digits"),
+        (-0.7, -0.73, {"rtol": 0, "atol": 0.006}, "not to two digits"),
+        (0.9, 0.55, {"rtol": 0.06}, "not a mistake known"),
+        (0.6, 0.55, {"rtol": 0.06}, "not to two digits"),
+        (1.1e8, 1.0512e8, {"rtol": 1e-3}, "not to four digits"),
+        (124e6, 124_439_808, {"rtol": 0}, "not exact. If you rounded, pass all digits"),
+        (12, 16, {"rtol": 0}, "not a mistake known"),
+    ],
+)
+def test_close_numbers_are_told_how_many_digits_are_wanted(value, expected, options, told):
+    session = Session("digits")
+    session.number("value", value, expected, **options)
+    result = session.result()
+    assert told in result.messages
+    assert str(expected) not in result.messages
+
+
+def test_a_rounded_right_answer_is_no_mistake_that_lies_nearby():
+    session = Session("digits")
+    for value in (14, 13.97, 14.03):
+        session.number("value", value, 14.12, rtol=0, atol=0.06, mistakes={"named": 13.97})
+    session.number("value", 170, 171, rtol=0, mistakes={"named": 170})
+    close, *others = session.result().outcomes
+    assert "three digits" in close.message
+    assert [other.message for other in others] == ["named"] * 3
+
+
+def test_a_repeated_message_is_told_once():
+    session = Session("twice")
+    for name in ("first", "second"):
+        session.number(name, 1, 2, mistakes={"Only a half.": 1})
+    result = session.result()
+    assert result.messages == "Only a half.\nOnly a half."
+    for text in (repr(result), result._repr_html_()):
+        assert text.count("Only a half.") == text.count("The same as above.") == 1
 
 
 @pytest.mark.parametrize("given", [17, "17"])

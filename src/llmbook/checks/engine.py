@@ -112,13 +112,21 @@ class Result:
             verdict = "not attempted"
         return f"{SYMBOLS[self.status]} {self.exercise}: {verdict}"
 
+    def _told(self) -> Iterator[tuple[Outcome, str]]:
+        """Outcomes with what to tell of each; no message is told twice."""
+        told: set[str] = set()
+        for outcome in self.outcomes:
+            again = outcome.message and outcome.message in told
+            yield outcome, "The same as above." if again else outcome.message
+            told.add(outcome.message)
+
     def __repr__(self) -> str:
         lines = [self.headline]
         # An untouched answer needs no list of all that it has not done yet.
         if self.status != "not attempted" or any(o.status == "passed" for o in self.outcomes):
-            for outcome in self.outcomes:
+            for outcome, message in self._told():
                 lines.append(f"  {SYMBOLS[outcome.status]} {outcome.name}")
-                lines += [f"      {line}" for line in outcome.message.splitlines()]
+                lines += [f"      {line}" for line in message.splitlines()]
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)
 
@@ -133,16 +141,16 @@ class Result:
         ]
         if self.status != "not attempted" or any(o.status == "passed" for o in self.outcomes):
             parts.append('<ul style="list-style: none; margin: 0.3em 0 0; padding: 0;">')
-            for outcome in self.outcomes:
+            for outcome, message in self._told():
                 parts.append(
                     f"<li>{SYMBOLS[outcome.status]} "
                     f'<span class="llmbook-check-status" style="position: absolute; '
                     f'clip-path: inset(50%);">{outcome.status}: </span>{_to_html(outcome.name)}'
                 )
-                if outcome.message:
+                if message:
                     parts.append(
                         '<div style="margin: 0 0 0.4em 1.4em; white-space: pre-wrap;">'
-                        f"{_to_html(outcome.message)}</div>"
+                        f"{_to_html(message)}</div>"
                     )
                 parts.append("</li>")
             parts.append("</ul>")
@@ -446,9 +454,10 @@ class Session:
             The right value, in ``unit``.
         rtol, atol
             Accepted if ``|given - expected| <= atol + rtol * |expected|``. The default takes three
-            significant digits, however rounded; use 0 for counts.
+            significant digits, however rounded; use 0 for counts. An answer that is right but for
+            its last digits is told how many are wanted.
         unit
-            Unit that the answer is asked in; turns on the diagnosis of prefixes (MB for MiB, ...).
+            Unit that the answer should have; turns on the diagnosis of prefixes (MB for MiB, ...).
         mistakes
             What is wrong → the value one gets that way.
         """
@@ -464,12 +473,20 @@ class Session:
 
             if near(expected):
                 return
+            close = _say_close(expected, atol + rtol * abs(expected))
+            rounded = _is_rounded(value, expected, 2)
             for message, wrong in (mistakes or {}).items():
-                if near(wrong):
+                # What the right answer rounds to may lie near what a mistake gives.
+                if math.isclose(value, wrong, rel_tol=1e-6) if rounded else near(wrong):
                     raise Failure(message)
+            if rounded:
+                raise Failure(close)
+            if diagnosis := _diagnose_number(value, expected, max(rtol, 1e-9), unit):
+                raise Failure(diagnosis)
+            if _is_close(value, expected):
+                raise Failure(close)
             raise Failure(
-                _diagnose_number(value, expected, max(rtol, 1e-9), unit)
-                or f"{value:g}{' ' * bool(unit)}{unit} is not right, and not a mistake known here."
+                f"{value:g}{' ' * bool(unit)}{unit} is not right, and not a mistake known here."
                 f"\nGo through the hints{', and check each factor with its unit' * bool(unit)}."
             )
 
@@ -693,6 +710,9 @@ def _say(error: BaseException) -> str:
     return f"{type(error).__name__}: {message[:300]}{' …' * (len(message) > 300)}"
 
 
+_PERCENT = "did a percentage take the place of a fraction on the way, or the reverse?"
+
+
 def _diagnose_number(value: float, expected: float, rtol: float, unit: str) -> str:
     """Name the generic mistakes: sign, bits for bytes, percent, unit prefixes."""
     if math.isnan(value) or math.isinf(value):
@@ -706,21 +726,58 @@ def _diagnose_number(value: float, expected: float, rtol: float, unit: str) -> s
     if is_ratio(-1):
         return "The size is right, the sign is not."
     if is_ratio(100):
-        return "100 times too large: is it a percentage where a fraction is asked?"
+        return "100 times too large: " + (
+            "is it a percentage where a fraction is asked for?" if abs(expected) <= 1 else _PERCENT
+        )
     if is_ratio(0.01):
-        return "100 times too small: is it a fraction where a percentage is asked?"
+        return "100 times too small: " + (
+            "is it a fraction where a percentage is asked for?"
+            if abs(expected) <= 100 and not unit
+            else _PERCENT
+        )
     if not unit:
         return ""
+    if power := " kMGT".find(unit[0]) if re.match("[kMGT]i?B", unit) else 0:
+        # Give the answer in GB, and 2.56 GB = 2.38 GiB: the same bytes, counted in the other unit.
+        other = expected * 1.024 ** (power if unit[1] == "i" else -power)
+        rounded = _is_rounded(value, other, 2) and not _is_rounded(value, expected, 1)
+        if rounded or math.isclose(value, other, rel_tol=3e-3):
+            return f"Decimal and binary prefixes are mixed up: give the answer in {unit}."
     for power in (1, 2, 3, 4):
-        # The decimal and binary prefixes differ by 2.4 % per step: tell them apart only if that
-        # shows above the tolerance.
-        if is_ratio(1.024**power) or is_ratio(1.024**-power):
-            return f"Decimal and binary prefixes are mixed up: the answer is asked in {unit}."
         if any(is_ratio(base ** (sign * power)) for base in (1000, 1024) for sign in (1, -1)):
-            return f"The digits fit, but the unit prefix does not: the answer is asked in {unit}."
+            return f"The digits fit, but the unit prefix does not: give the answer in {unit}."
     if is_ratio(8) or is_ratio(1 / 8):
-        return f"Off by a factor of 8: bits or bytes? The answer is asked in {unit}."
+        return f"Off by a factor of 8: bits or bytes? Give the answer in {unit}."
     return ""
+
+
+def _is_rounded(value: float, expected: float, digits: int) -> bool:
+    """Whether ``value`` is ``expected`` rounded to so few significant digits."""
+    return math.isclose(value, float(f"{expected:.{digits}g}"), rel_tol=1e-6)
+
+
+def _is_close(value: float, expected: float) -> bool:
+    """Whether ``value`` is off by 3 % at most, or rounded to one digit and off by 20 % at most."""
+    within = 0.2 if _is_rounded(value, expected, 1) else 0.03
+    return math.isclose(value, expected, rel_tol=0, abs_tol=within * abs(expected))
+
+
+def _say_close(expected: float, tolerance: float) -> str:
+    """What to say of an answer that is right but for its last digits."""
+    if tolerance < 1e-4 * abs(expected):
+        return (
+            "Close, but not exact. If you rounded, pass all digits; if not, something small is "
+            "missing or counted twice."
+        )
+    # As many significant digits as it takes for rounding to stay within the tolerance.
+    digits = 1.0
+    if expected:
+        digits += math.floor(math.log10(abs(expected))) - math.log10(2 * tolerance)
+    count = ("one", "two", "three", "four", "five")[max(1, math.ceil(digits)) - 1]
+    return (
+        f"Close, but not to {count} digit{'s' * (count != 'one')}: was something rounded on the "
+        f"way, or is something small missing? Carry all digits and round at the end, to {count}."
+    )
 
 
 def _to_float(given: Any, unit: str) -> float:

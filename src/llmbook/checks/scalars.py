@@ -1,4 +1,4 @@
-"""Single numbers: what a learner's function returns, and counts of which every digit is asked."""
+"""Single numbers: what a learner's function returns, and counts in other scales."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llmbook.checks.engine import Mistake, expect_close, to_tensor
+from llmbook.checks.engine import Mistake, Session, expect_close, to_tensor
 
 TOO_FEW_DIGITS = (
     "This agrees with the right value to two or three digits only: too few digits. Do not round or "
@@ -56,32 +56,27 @@ def other_scales(count: float) -> dict[str, float]:
     }
 
 
-def near_misses(given: Any, count: float) -> dict[str, float]:
-    """``other_scales``, and what to say of a count that is rounded, or off by 0.1 % at most."""
-    try:
-        value = float(given)
-    except (TypeError, ValueError, RuntimeError, OverflowError):
-        value = math.nan
-    close = {
-        "Close, but not exact. If you rounded, pass all digits; if not, something small is missing "
-        "or counted twice.": value
-    }
-    return other_scales(count) | (close if math.isclose(value, count, rel_tol=1e-3) else {})
+def whole_number(
+    session: Session,
+    name: str,
+    given: Any,
+    right: int,
+    *,
+    rounding: Callable[[float], int],
+    not_whole: str,
+    mistakes: Mapping[str, float],
+) -> None:
+    """Test a count that has to be rounded up or down, by ``rounding``, at the end.
 
-
-def rounded(given: Any, expected: float, within: float = 0.03) -> dict[str, float]:
-    """What to say of an answer that is right but for its last digits; nothing of any other.
-
-    For the end of the ``mistakes`` of ``Session.number``, behind those that are named for what they
-    are.
+    An answer that is no whole number is told ``not_whole`` if rounding mends it. If not, it is
+    rounded and then diagnosed, so that the learner hears of the mistake behind it.
     """
     try:
         value = math.nan if isinstance(given, bool | str | bytes | complex) else float(given)
     except (TypeError, ValueError, RuntimeError, OverflowError):
-        return {}
-    if not math.isclose(value, expected, rel_tol=within):
-        return {}
-    return {
-        "Close, but not in three digits: was a step rounded on the way? Carry all digits and round "
-        "at the end, to three.": value
-    }
+        value = math.nan
+    if math.isfinite(value) and value != int(value):
+        given, mistakes = (
+            (value, {not_whole: value}) if rounding(value) == right else (rounding(value), mistakes)
+        )
+    session.number(name, given, right, rtol=0, mistakes=mistakes)

@@ -69,6 +69,7 @@ def test_right_answers_pass(answer):
         ({"hours_at_peak": 5}, "not a mistake known here"),
         ({"hours_at_40": PEAK * 0.4}, "You multiplied by the utilization"),
         ({"hours_at_40": PEAK}, "at the peak of (b)"),
+        ({"hours_at_40": PEAK / 40}, "as a share, 40% is 0.40"),
         ({"hours_at_40": PEAK * 1.4}, "adds 40%"),
         ({"hours_at_40": PEAK * 1.6}, "adds 60%"),
         ({"hours_at_40": PEAK / 0.6}, "at 60%"),

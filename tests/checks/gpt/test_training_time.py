@@ -14,12 +14,14 @@ FLOP = 6 * 70e9 * 1.4e12
 HOURS = FLOP / (4096 * 989e12 * 0.5) / 3600
 WEEK = FLOP / (989e12 * 7 * 86400)  # GPUs at their peak
 LLAMA = 6 * 65.3e9 * 380 / 312e12
+LLAMA_DAYS = 1.4e12 / (2048 * 380) / 86400
 RIGHT = {
     "flop": FLOP,
     "hours": HOURS,
     "days": HOURS / 24,
     "gpus_for_a_week": 2875,
     "llama_mfu": LLAMA,
+    "llama_days": LLAMA_DAYS,
 }
 
 
@@ -61,6 +63,7 @@ def test_right_functions_pass(training_days):
         # the data sheet's 989.4 TFLOP/s
         {"hours": HOURS * 989 / 989.4, "days": HOURS / 24 * 989 / 989.4},
         {"days": Fraction(336, 100), "gpus_for_a_week": np.int64(2875)},
+        {"llama_days": 20.8},
         {"hours": torch.tensor(80.64), "llama_mfu": sp.Float(0.48)},
     ],
 )
@@ -119,6 +122,14 @@ FUNCTIONS = {
     "eight": (
         lambda n, d, g, p, m, effective=1: formula(n, d, g, p, m, effective) * 4 / 3,
         "forward pass twice",
+    ),
+    "mfu in percent": (
+        lambda n, d, g, p, m, effective=1: formula(n, d, g, p, m / 100, effective),
+        "not as a percentage",
+    ),
+    "rounded": (
+        lambda n, d, g, p, m, effective=1: round(formula(n, d, g, p, m, effective), 2),
+        "is rounded",
     ),
     "teraflops": (
         lambda n, d, g, p, m, effective=1: formula(n, d, g, p * 1e12, m, effective),
@@ -184,6 +195,14 @@ def test_wrong_functions_are_named(mistake):
         ({"gpus_for_a_week": 416}, "You multiplied by the utilization"),
         ({"gpus_for_a_week": -(-WEEK * 7 / 0.38 / 0.9 // 1)}, "one day"),
         ({"gpus_for_a_week": -(-WEEK * 7 / 5 / 0.38 / 0.9 // 1)}, "5 days"),
+        ({"gpus_for_a_week": 1967}, "rates of (a)"),
+        ({"gpus_for_a_week": WEEK / 0.5}, "rates of (a)"),
+        ({"gpus_for_a_week": 984}, "at the peak all the time"),
+        ({"gpus_for_a_week": WEEK * 0.38 * 0.9}, "both call for more"),
+        ({"gpus_for_a_week": 959}, "forward pass alone"),
+        ({"gpus_for_a_week": WEEK / 0.5 / 0.9}, "You keep the 50%"),
+        ({"gpus_for_a_week": 2870}, "not exact"),
+        ({"gpus_for_a_week": 2880}, "not exact"),
         ({"gpus_for_a_week": 4096}, "not a mistake known here"),
         ({"llama_mfu": 1 / LLAMA}, "upside down"),
         ({"llama_mfu": LLAMA * 312 / 989}, "H100"),
@@ -195,6 +214,14 @@ def test_wrong_functions_are_named(mistake):
         ({"llama_mfu": LLAMA * 2048}, "do not multiply"),
         ({"llama_mfu": 1 - LLAMA}, "time lost"),
         ({"llama_mfu": 47.7}, "percentage"),
+        ({"llama_days": LLAMA_DAYS * 24}, "That is hours"),
+        ({"llama_days": LLAMA_DAYS * 86400}, "That is seconds"),
+        ({"llama_days": LLAMA_DAYS * 2048}, "one GPU"),
+        ({"llama_days": LLAMA_DAYS / 2}, "4,096 GPUs"),
+        ({"llama_days": LLAMA_DAYS * LLAMA}, "at the GPUs' peak"),
+        ({"llama_days": LLAMA_DAYS / LLAMA}, "reached already"),
+        ({"llama_days": LLAMA_DAYS * 70 / 65.3}, "70 billion"),
+        ({"llama_days": 21}, "not to three digits"),
     ],
 )
 def test_wrong_numbers_are_named(answer, named):
@@ -231,5 +258,5 @@ def test_not_attempted():
 def test_the_answer_is_not_leaked():
     wrong = check.training_time(lambda *a, **k: 3.3, **dict.fromkeys(RIGHT, 3.3)).messages
     near = check.training_time(**{name: 1.015 * value for name, value in RIGHT.items()}).messages
-    for right in ("5.88", "5.9", "80.6", "3.36", "2,875", "2875", "0.47"):
+    for right in ("5.88", "5.9", "80.6", "3.36", "2,875", "2875", "0.47", "20.8"):
         assert right not in wrong + near.replace("2918", "")

@@ -3,7 +3,6 @@
 from typing import Any
 
 from llmbook.checks.engine import Result, Session
-from llmbook.checks.scalars import rounded
 from llmbook.counting import A100, device_hours
 from llmbook.counting import training_flops as rule
 
@@ -56,7 +55,6 @@ def gpu_hours(
             "A factor of 1,000 too much: a billion is 10⁹, a trillion 10¹².": right * 1e3,
             "A factor of 1,000 too little: a billion is 10⁹, a trillion 10¹².": right / 1e3,
             "That takes 20 tokens per parameter; this model sees 1 trillion.": rule(N, 20 * N),
-            **rounded(flop, right),
         },
     )
     peak = device_hours(right, A100, 1)
@@ -64,7 +62,7 @@ def gpu_hours(
         "(b) GPU-hours at the peak",
         hours_at_peak,
         peak,
-        mistakes=_hours(peak) | rounded(hours_at_peak, peak),
+        mistakes=_hours(peak),
     )
     at_40 = device_hours(right, A100, 0.4)
     session.number(
@@ -75,6 +73,7 @@ def gpu_hours(
             "You multiplied by the utilization: a GPU that works at less than its peak takes "
             "longer, not shorter.": peak * 0.4,
             "That is at the peak of (b).": peak,
+            "You divided by 40; as a share, 40% is 0.40.": peak / 40,
             "That adds 40% to the time; at 40% of the rate, how much longer does it take?": (
                 peak * 1.4
             ),
@@ -83,7 +82,6 @@ def gpu_hours(
             ),
             "That is at 60%: the GPUs reach 40% of their peak.": peak / 0.6,
             **_hours(at_40),
-            **rounded(hours_at_40, at_40),
         },
     )
     days = at_40 / 256 / 24
@@ -100,7 +98,6 @@ def gpu_hours(
             "That divides by 24 twice.": days / 24,
             "That divides by 1,024; there are 256 GPUs.": days / 4,
             "That divides by 8; there are 256 GPUs.": days * 32,
-            **rounded(days_on_256, days),
         },
     )
     _llama(session, llama_mfu)
@@ -124,7 +121,7 @@ def _hours(right: float) -> dict[str, float]:
     return {
         "That is seconds; an hour has 3,600.": right * 3600,
         "That is minutes; an hour has 60.": right * 60,
-        "That is days; asked are hours.": right / 24,
+        "That is days; give hours.": right / 24,
         "That divides by 3,600 twice, or by 60 four times.": right / 3600,
         "624 TFLOP/s hold for matrices with a zero in every second place (structured sparsity); "
         "the dense peak is 312.": right / 2,
@@ -162,6 +159,5 @@ def _llama(session: Session, llama_mfu: Any) -> None:
             "That counts the operations twice: the 6 has the factor 2 in it.": 2 * right,
             "Off by a factor of 3,600: hours or seconds?": right / 3600,
             "Off by a factor of 3,600: seconds or hours?": right * 3600,
-            **rounded(llama_mfu, right),
         },
     )

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from llmbook.checks.engine import Result, Session
-from llmbook.checks.scalars import other_scales
+from llmbook.checks.scalars import other_scales, whole_number
 from llmbook.counting import H100, LLAMA2_70B, kv_cache_bytes, parameters, weight_bytes
 
 GROUPED = LLAMA2_70B
@@ -55,7 +55,9 @@ def grouped_query_savings(
         "(a) saved in one layer",
         per_layer,
         one,
-        mistakes=mistakes | {"That is all layers; asked is one.": one * layers} | other_scales(one),
+        mistakes=mistakes
+        | {"That is all layers; the question asks for one.": one * layers}
+        | other_scales(one),
     )
     session.number(
         "(a) saved in all layers",
@@ -80,7 +82,7 @@ def _percentages(session: Session, attention_percent: Any, model_percent: Any) -
         attention_percent,
         share,
         mistakes={
-            "That is in percent of what is left; asked is in percent of the block with 64.": 100
+            "That is in percent of what is left; take it in percent of the block with 64.": 100
             * saved
             / grouped["attention"],
             "That is in percent of keys and values alone; the block has queries and output, "
@@ -89,10 +91,10 @@ def _percentages(session: Session, attention_percent: Any, model_percent: Any) -
             "That is what is left of the block, not what is saved.": 100 - share,
             "That leaves the output projection out of the block.": share * 4 / 3,
             "That is in percent of the whole model.": 100 * saved / full["total"],
-            "That is the source's figure, in percent of 70 billion; asked is the attention "
+            "That is the source's figure, in percent of 70 billion; take it of the attention "
             "block.": 100 * saved / 70e9,
             "That is one of the two; keys and values both shrink.": share / 2,
-            "That is a fraction; the answer is asked in percent.": share / 100,
+            "That is a fraction; give the answer in percent.": share / 100,
         },
     )
     whole = 100 * saved / full["total"]
@@ -102,8 +104,8 @@ def _percentages(session: Session, attention_percent: Any, model_percent: Any) -
         whole,
         rtol=4e-3,
         mistakes={
-            "That is in percent of the model that has saved already; asked is in percent of the "
-            "model with 64.": 100 * saved / grouped["total"],
+            "That is in percent of the model that has saved already; take it in percent of "
+            "the model with 64.": 100 * saved / grouped["total"],
             "That is in percent of 70 billion, a round number; count the model with 64.": 100
             * saved
             / 70e9,
@@ -115,7 +117,7 @@ def _percentages(session: Session, attention_percent: Any, model_percent: Any) -
             "That is in percent of a model whose gated MLP has two matrices; it has three.": 100
             * saved
             / (full["total"] - full["mlp"] / 3),
-            "That is a fraction; the answer is asked in percent.": whole / 100,
+            "That is a fraction; give the answer in percent.": whole / 100,
         },
     )
 
@@ -133,6 +135,7 @@ def _cache(session: Session, cache_full_gb: Any, cache_grouped_gb: Any) -> None:
             "That is one layer; each of the 80 has its own keys and values.": size / shape.n_layers,
             "That is one token; the text has 4,096.": size / CONTEXT,
             "That counts the heads without their width of 128.": size / shape.d_head,
+            f"That is one key-value head; there are {name}.": size / shape.n_kv_heads,
             "That is for a text of 4,000 tokens; it has 4,096.": size * 4000 / CONTEXT,
         }
         other = kv_cache_bytes(FULL if shape is GROUPED else GROUPED, CONTEXT) / 1e9
@@ -157,11 +160,12 @@ def _texts(session: Session, texts_full: Any, texts_grouped: Any) -> None:
         cache = kv_cache_bytes(shape, CONTEXT)
         weights = weight_bytes(parameters(shape)["total"])
         mistakes = {
-            "That many do not fit in whole: round down.": fits[shape],
             "The weights need room, too.": math.floor(memory / cache),
-            "The weights need room, too; and round down.": memory / cache,
             "That is with one GPU's memory; there are four.": math.floor(
                 max(memory / DEVICES - weights, 0) / cache
+            ),
+            "That is with 8-bit weights; they have 16 bits here.": math.floor(
+                (memory - weights / 2) / cache
             ),
             "That is with 32-bit weights.": math.floor(max(memory - 2 * weights, 0) / cache),
             "That is with 80 GiB; a GPU has 80 GB of 10⁹ bytes here.": math.floor(
@@ -179,13 +183,17 @@ def _texts(session: Session, texts_full: Any, texts_grouped: Any) -> None:
                 "That is for 70 billion weights, a round number; take the count of (c).": (
                     math.floor((memory - 140e9) / cache)
                 ),
+                "The weights are those of the model with 64 key-value heads; with 8 it has "
+                "fewer.": math.floor((memory - weight_bytes(parameters(FULL)["total"])) / cache),
                 "Eight times as many is for equal weights; here the weights shrink, too.": 8
                 * math.floor(fits[FULL]),
             }
-        session.number(
+        whole_number(
+            session,
             f"(e) texts with {name} key-value heads",
             given,
             math.floor(fits[shape]),
-            rtol=1e-6,
+            rounding=math.floor,
+            not_whole="Texts come whole: how many fit?",
             mistakes=mistakes,
         )

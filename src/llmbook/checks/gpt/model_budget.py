@@ -3,7 +3,7 @@
 from typing import Any
 
 from llmbook.checks.engine import Result, Session
-from llmbook.checks.scalars import near_misses
+from llmbook.checks.scalars import other_scales
 from llmbook.counting import Shape, parameters, training_state_bytes, weight_bytes
 
 SHAPE = Shape(24, 2048, 16, 16, 5504, 32_000, tied=True)
@@ -26,6 +26,7 @@ def model_budget(
     bytes_fp32_gradients: Any = None,
     bytes_all_16: Any = None,
     training_gb: Any = None,
+    fits_24_gb: Any = None,
 ) -> Result:
     """Check the budget of the model; pass any subset. 1 GB is 10⁹ bytes.
 
@@ -43,11 +44,19 @@ def model_budget(
         (c) Bytes per parameter in the accountings (i) to (iv).
     training_gb
         (c) GB of the model's whole state in accounting (i).
+    fits_24_gb
+        (c) Whether that fits on a GPU of 24 GB, activations not counted: True or False.
     """
     session = Session("model_budget")
     _parameters(session, embedding, attention, mlp, final_norm, total)
     _weights(session, fp16_gb, int4_gb, grouped_int4_gb)
     _training(session, bytes_mixed, bytes_fp32, bytes_fp32_gradients, bytes_all_16, training_gb)
+    session.choice(
+        "(c) fits on a GPU of 24 GB",
+        fits_24_gb,
+        True,
+        {False: "Compare the state of (i) with 24 GB; activations do not count here."},
+    )
     return session.result()
 
 
@@ -65,7 +74,7 @@ def _parameters(
             "The head is tied to the embedding: one matrix, counted once.": 2 * table,
             "That is the number of vectors; each has d numbers.": SHAPE.vocab_size,
         }
-        | near_misses(embedding, table),
+        | other_scales(table),
     )
     session.number(
         "(a) attention, one layer",
@@ -84,10 +93,10 @@ def _parameters(
             * SHAPE.n_heads,
             "That gives each head the full width d for queries, keys and values; the heads share "
             "it.": 3 * D * D * SHAPE.n_heads + D * D,
-            "That is all layers; asked is one.": LAYERS * one_attention,
+            "That is all layers; the question asks for one.": LAYERS * one_attention,
             "There are no biases here.": one_attention + 4 * D,
         }
-        | near_misses(attention, one_attention),
+        | other_scales(one_attention),
     )
     session.number(
         "(a) MLP, one layer",
@@ -99,10 +108,10 @@ def _parameters(
             "That is one of the three matrices.": D * d_ff,
             "That is an MLP of two matrices and width 4 d; here d_ff is given.": 8 * D * D,
             "That has three matrices of width 4 d; here d_ff is given.": 12 * D * D,
-            "That is all layers; asked is one.": LAYERS * one_mlp,
+            "That is all layers; the question asks for one.": LAYERS * one_mlp,
             "There are no biases here.": one_mlp + 2 * d_ff + D,
         }
-        | near_misses(mlp, one_mlp),
+        | other_scales(one_mlp),
     )
     session.number(
         "(a) last norm",
@@ -111,7 +120,7 @@ def _parameters(
         rtol=0,
         mistakes={
             "RMSNorm has a scale and no shift (LayerNorm has both).": 2 * D,
-            "That is all norms of the model; asked is the last one.": COUNT["norms"],
+            "That is all norms of the model; the question asks for the last one.": COUNT["norms"],
             "It has one scale for each of the d features.": 1,
         },
     )
@@ -137,7 +146,7 @@ def _parameters(
             "The output projections of attention are missing.": TOTAL - LAYERS * D * D,
             "That is the rule of thumb; an exact count is asked for.": 12 * LAYERS * D * D + table,
         }
-        | near_misses(total, TOTAL),
+        | other_scales(TOTAL),
     )
 
 
@@ -195,6 +204,7 @@ def _weights(session: Session, fp16_gb: Any, int4_gb: Any, grouped_int4_gb: Any)
             / 8
             / 1e9,
             "A scale has 16 bits, not 16 bytes.": (packed * (4 + 128 / GROUP) / 8 + rest * 2) / 1e9,
+            "A scale has 16 bits; you count 8.": (packed * (4 + 8 / GROUP) / 8 + rest * 2) / 1e9,
             "A scale has 16 bits; you count 32.": (packed * (4 + 32 / GROUP) / 8 + rest * 2) / 1e9,
             "There is one scale for 32 weights, not for each.": (packed * 20 / 8 + rest * 2) / 1e9,
         },
@@ -222,7 +232,7 @@ def _training(
             "That is weights and gradients; what does the optimizer keep?": 4,
             "That is accounting (iii), with gradients in 32 bits.": 18,
             "That is with both a 16-bit and a 32-bit gradient.": 20,
-            "That is in bits; the answer is asked in bytes.": 128,
+            "That is in bits; give the answer in bytes.": 128,
             "One of the moments, and the 32-bit copy or the gradients, are missing.": 10,
         },
     )

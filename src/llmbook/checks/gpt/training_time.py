@@ -4,15 +4,19 @@ import dataclasses
 import math
 from typing import Any
 
-from llmbook.checks.engine import Failure, Result, Session, is_placeholder
-from llmbook.checks.scalars import rounded
+from llmbook.checks.engine import Failure, Result, Session
+from llmbook.checks.scalars import whole_number
 from llmbook.counting import A100, H100, device_hours
 from llmbook.counting import training_flops as rule
 
 N, D, GPUS, MFU = 70e9, 1.4e12, 4096, 0.5
 PEAK = 989e12
 WEEK = {"n_parameters": N, "n_tokens": D, "peak": PEAK, "mfu": 0.38, "effective": 0.9}
-LLAMA_65B, TOKENS_PER_SECOND = 65.3e9, 380  # Touvron et al. (2023), LLaMA: section 2.4
+LLAMA_65B, LLAMA_GPUS, TOKENS_PER_SECOND = (
+    65.3e9,
+    2048,
+    380,
+)  # Touvron et al. (2023), LLaMA: section 2.4
 
 
 def training_time(
@@ -23,6 +27,7 @@ def training_time(
     days: Any = None,
     gpus_for_a_week: Any = None,
     llama_mfu: Any = None,
+    llama_days: Any = None,
 ) -> Result:
     """Check the time of a training run on a cluster; pass any subset.
 
@@ -43,6 +48,8 @@ def training_time(
         of the time.
     llama_mfu
         (d) Model FLOPs utilization of the run of LLaMA-65B, a fraction between 0 and 1.
+    llama_days
+        (d) Days of that run.
     """
     session = Session("training_time", training_days)
     _run(session, flop, hours, days)
@@ -85,7 +92,23 @@ def training_time(
             "The rate is that of one GPU: do not divide it by 2,048.": share / 2048,
             "The rate is that of one GPU: do not multiply it by 2,048.": share * 2048,
             "That is the time lost, not the share used.": 1 - share,
-            **rounded(llama_mfu, share),
+        },
+    )
+    seconds = D / TOKENS_PER_SECOND  # of one GPU; this run has as many tokens as that of (a)
+    right = seconds / LLAMA_GPUS / 86400
+    session.number(
+        "(d) days of LLaMA-65B",
+        llama_days,
+        right,
+        mistakes={
+            "That is hours; a day has 24.": right * 24,
+            "That is seconds; a day has 86,400.": right * 86400,
+            "That is one GPU; 2,048 share the work.": right * LLAMA_GPUS,
+            "That is 4,096 GPUs; this run has 2,048.": right / 2,
+            "That is the run at the GPUs' peak.": right * share,
+            "The 380 tokens per second are reached already: there is no utilization to divide by, "
+            "or to take off.": right / share,
+            "That takes 70 billion parameters; this model has 65.3.": right * N / LLAMA_65B,
         },
     )
     return session.result()
@@ -107,7 +130,6 @@ def _run(session: Session, flop: Any, hours: Any, days: Any) -> None:
             "That is with the forward pass computed twice; nothing says so here.": right * 4 / 3,
             "A factor of 1,000 too much: a billion is 10⁹, a trillion 10¹².": right * 1e3,
             "A factor of 1,000 too little: a billion is 10⁹, a trillion 10¹².": right / 1e3,
-            **rounded(flop, right),
         },
     )
     # The data sheet's 989.4 TFLOP/s passes for 989, the source's rounded 2.0e18 FLOP/s does not.
@@ -120,7 +142,7 @@ def _run(session: Session, flop: Any, hours: Any, days: Any) -> None:
             value,
             rtol=4e-3,
             mistakes={
-                f"That is {other[0]}; asked are {name}.": value * other[1],
+                f"That is {other[0]}; give {name}.": value * other[1],
                 "That is seconds.": exact * 3600,
                 "That is minutes.": exact * 60,
                 "Half the time: the cluster reaches 50% of its peak, and the peak is the dense one "
@@ -136,22 +158,24 @@ def _run(session: Session, flop: Any, hours: Any, days: Any) -> None:
                 "Your operations are parameters times tokens: how many does each pair take?": (
                     value / 6
                 ),
-                **rounded(given, value),
             },
         )
 
 
 def _week(session: Session, given: Any) -> None:
-    def least(days: float = 7, mfu: float = 0.38, effective: float = 0.9) -> int:
+    def least(days: float = 7, mfu: float = 0.38, effective: float = 0.9, factor: int = 6) -> int:
         device = dataclasses.replace(H100, flops=PEAK)
-        return math.ceil(device_hours(rule(N, D), device, mfu) / effective / (24 * days))
+        flop = rule(N, D) * factor / 6
+        return math.ceil(device_hours(flop, device, mfu) / effective / (24 * days))
 
     right = least()
-    session.number(
+    whole_number(
+        session,
         "(c) GPUs for a week",
         given,
         right,
-        rtol=0,
+        rounding=math.ceil,
+        not_whole="GPUs come whole: how many are enough?",
         mistakes={
             "With one GPU less than needed the run takes a little longer than 7 days: round "
             "up.": right - 1,
@@ -166,24 +190,20 @@ def _week(session: Session, given: Any) -> None:
             "That is at the peak; the GPUs reach 38% of it.": least(mfu=1),
             "You multiplied by the utilization; GPUs that work at less than their peak must be "
             "more.": math.ceil(least(mfu=1) * 0.38),
+            "You keep the rates of (a): here it is 38%, and progress in 90% of the time.": (
+                least(mfu=0.5, effective=1)
+            ),
+            "You multiplied by 38% and by 90%; both call for more GPUs, not fewer.": (
+                math.ceil(least(mfu=1, effective=1) * 0.38 * 0.9)
+            ),
+            "That is at the peak all the time; the GPUs reach 38% of it, in 90% of the time.": (
+                least(mfu=1, effective=1)
+            ),
+            "That is the forward pass alone; training goes backward, too.": least(factor=2),
             "That is for one day; the run may take 7.": least(days=1),
             "That is for 5 days; the run may take 7.": least(days=5),
-        }
-        | _not_whole(given),
+        },
     )
-
-
-def _not_whole(given: Any) -> dict[str, float]:
-    """What to say of a number of GPUs that is none; nothing of what is no number."""
-    if is_placeholder(given) or isinstance(given, bool | str | bytes | complex):
-        return {}
-    try:
-        value = float(given)
-    except (TypeError, ValueError, RuntimeError, OverflowError):
-        return {}
-    if not math.isfinite(value) or value == int(value):
-        return {}
-    return {"GPUs come whole: how many are enough?": value}
 
 
 def _compare(
@@ -214,9 +234,9 @@ def _compare(
     if near(right):
         return
     mistakes = {
-        "The result is in seconds; asked are days.": right * 86400,
-        "The result is in hours; asked are days.": right * 24,
-        "The result is in minutes; asked are days.": right * 1440,
+        "The result is in seconds; give days.": right * 86400,
+        "The result is in hours; give days.": right * 24,
+        "The result is in minutes; give days.": right * 1440,
         "The utilization has no effect.": right * mfu,
         "You multiply by the utilization; GPUs that work at less than their peak take longer.": (
             right * mfu**2
@@ -233,6 +253,7 @@ def _compare(
         ),
         "Parameters times tokens: how many operations does each pair take?": right / 6,
         "That computes the forward pass twice; nothing says so here.": right * 4 / 3,
+        "`mfu` arrives as a share, such as 0.35, not as a percentage.": right * 100,
         "`peak` arrives in FLOP/s, not in TFLOP/s.": right / 1e12,
         "The peak of an H100 is built in; use `peak`.": right * peak / PEAK,
         "The 4,096 GPUs are built in; use `n_gpus`.": right * n_gpus / GPUS,
@@ -241,6 +262,8 @@ def _compare(
     for message, wrong in mistakes.items():
         if near(wrong):
             raise Failure(message)
+    if any(value == round(right, digits) for digits in range(4)):
+        raise Failure("The result is rounded; return it with all its digits.")
     raise Failure(
         f"`{call}` returned {value:,.6g}, which is too {'long' if value > right else 'short'}.\n"
         "Operations of the run; operations that the cluster does in a second; seconds of a day."
