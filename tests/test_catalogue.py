@@ -211,6 +211,13 @@ def test_the_site_and_the_notebook_have_the_same_code_cells(page):
     assert code[0] == code[1]
 
 
+def test_no_page_holds_a_tab():
+    """A tab is what becomes of the start of a TeX command, such as text, in a Python string."""
+    for page in (ROOT / "book").rglob("*.md"):
+        for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
+            assert "\t" not in line, f"{page.name}, line {number}: {line}"
+
+
 def test_checks_are_in_the_catalogue():
     modules = Path(checks.__path__[0]).glob("*/*.py")
     names = {path.stem for path in modules if not path.stem.startswith("_")}

@@ -156,7 +156,7 @@ MISTAKES = {
         lambda m, x: F.nll_loss(m(x)[:, :-1].mT, x[:, 1:], reduction="none"),
         "log-softmax is missing",
     ),
-    "bits": (lambda m, x: by_cross_entropy(m, x) / math.log(2), "asked in nats"),
+    "bits": (lambda m, x: by_cross_entropy(m, x) / math.log(2), "the losses in nats"),
 }
 
 

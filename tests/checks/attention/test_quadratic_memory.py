@@ -102,7 +102,7 @@ def test_the_matrices_counted_are_those_that_are_measured():
     ("function", "named"),
     [
         (lambda n, n_heads=1, batch=1, bytes_per_number=2: 2 * n, "grows linearly"),
-        (lambda n, n_heads=1, **o: n * n * n_heads, "asked in bytes"),
+        (lambda n, n_heads=1, **o: n * n * n_heads, "give the answer in bytes"),
         (lambda n, n_heads=1, **o: formula(n, 1, **o), "number of heads has no effect"),
         (lambda n, batch=1, **o: formula(n, **o), "batch size has no effect"),
         (lambda n, n_heads=1, batch=1, **o: formula(n, **o), "number of heads has no effect"),
@@ -205,7 +205,7 @@ def test_wrong_functions_are_named(function, named):
         ({"alive_forward": 5}, "until the quotient settles"),
         ({"alive_training": 2.5}, "until the quotient settles"),
         ({"alive_training": 2}, "forward pass alone"),
-        ({"alive_training": 1}, "asked is the peak"),
+        ({"alive_training": 1}, "the question is about the peak"),
         ({"alive_training": 3.5}, "linear in n"),
         ({"alive_training": 4}, "linear in n"),
         ({"alive_training": 12}, "leaves bytes"),

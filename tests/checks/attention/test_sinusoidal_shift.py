@@ -309,7 +309,7 @@ def test_mistakes_in_the_fit_are_named(named, fit):
         ("rows_needed", 1, "nothing is assumed"),
         ("rows_needed", 2, "span a plane"),
         ("rows_needed", 4096, "one equation for each row"),
-        ("rows_needed", 65, "number of rows of `before`"),
+        ("rows_needed", 65, "about the rows of `before`"),
         ("rows_needed", 63, "one too few"),
         ("random_table", True, "Nothing is left to choose"),
         ("random_table", "no", "Choose one of"),

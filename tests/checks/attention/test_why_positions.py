@@ -127,7 +127,7 @@ def test_accuracy_passes_in_any_form(value):
         ("wrong on all", 0),
         ("two answers", 0.25),
         ("percentage", 50),
-        ("Asked is the exact share", 0.51),
+        ("Give the exact share", 0.51),
         ("not right", 0.7),
     ],
 )

@@ -137,7 +137,7 @@ def test_all_matches_are_asked_for():
     ("prediction", "message"),
     [
         ("pip", "the last token itself"),
-        (2, "the token there is asked"),
+        (2, "give the token there"),
         ("the", "one place too far"),
         ("quince", "another token of the context"),
         ("Of", "not in the context"),

@@ -175,7 +175,7 @@ CROSSED = (
 )
 RAW = "That is E[(q·k)²]. The variance is smaller by the square of the mean of q·k."
 SCALED = (
-    "That is the variance of one product, or of the score after the scaling; asked is that of the "
+    "That is the variance of one product, or of the score after the scaling; find that of the "
     "whole, unscaled sum."
 )
 UNCORRELATED = (
@@ -192,7 +192,7 @@ NO_PRODUCT = (
     "The product of the two fluctuations is missing: the terms with a mean are right, but they are "
     "not all."
 )
-DEVIATION = "That is the standard deviation of the score; asked is its variance."
+DEVIATION = "That is the standard deviation of the score; give its variance."
 
 
 def _mistakes(

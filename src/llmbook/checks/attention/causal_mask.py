@@ -181,7 +181,7 @@ def _check_mask(session: Session, given: Any) -> None:
     _diagnose_pattern(hidden, ~lower, eye)
     if (matrix[lower] != 0).any():
         raise Failure(
-            "The right entries are hidden, but the allowed ones are not 0. M alone is asked, "
+            "The right entries are hidden, but the allowed ones are not 0. Give M alone, "
             "without the scores: where attention is allowed, it must change nothing."
         )
     if (matrix[~lower] > -1e4).any():

@@ -112,7 +112,7 @@ def fixed_state_bottleneck(
                 state_bits / math.log(LETTERS)
             ),
             "That is the number of bits of the state; how many letters fit into them?": state_bits,
-            "You count the bits of the significand only; asked are all bit patterns.": math.floor(
+            "You count the bits of the significand only; count all bit patterns.": math.floor(
                 64 * 11 / letter_bits
             ),
         },
@@ -209,8 +209,8 @@ def fixed_state_bottleneck(
             # Two ways lead to this number.
             "That is the size of a weight matrix, which does not depend on the string; or you "
             "count each state twice, as key and as value, but it is looked at once.": 64 * 64,
-            "You count one state too many: asked are those of the letters only.": 33 * 64,
-            "That is in bits; asked is how many numbers.": 32 * 64 * 16,
+            "You count one state too many: the question is about the letters only.": 33 * 64,
+            "That is in bits; the question is how many numbers.": 32 * 64 * 16,
         },
     )
     return session.result()

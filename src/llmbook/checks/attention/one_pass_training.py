@@ -231,7 +231,7 @@ def _compare_losses(
             "(`nll_loss` has none of its own, `cross_entropy` has).",
             lambda: losses(logits, now, tokens[:, 1:]),
         ),
-        Mistake("These are bits; the losses are asked in nats.", lambda: expected / math.log(2)),
+        Mistake("These are bits; give the losses in nats.", lambda: expected / math.log(2)),
     ]
     expect_close(
         got,

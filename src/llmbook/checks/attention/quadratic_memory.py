@@ -120,8 +120,8 @@ def quadratic_memory(
         mistakes={
             "That is the forward pass alone. The peak comes later: what does the backward pass "
             "hold beside the weights?": 2,
-            "That is what is kept between forward and backward; asked is the peak, which is in "
-            "the backward pass.": 1,
+            "That is what is kept between forward and backward; the question is about the peak, "
+            "which is in the backward pass.": 1,
             "At small n, what is linear in n counts too: measure at larger n.": 3.4,
             "At small n, gradients of the inputs, linear in n, count too: measure at larger n.": 4,
             "You divided the peak by n², which leaves bytes; how many bytes has a number?": 12,
@@ -180,13 +180,13 @@ def _compare(
         * size,
         "That is half as much. Are the bytes of each number counted, and all scores, also those "
         "that a causal mask would throw away?": right / 2,
-        "That is how many numbers there are; the answer is asked in bytes.": right / size,
+        "That is how many numbers there are; give the answer in bytes.": right / size,
         "The number of heads has no effect: each head has a score matrix of its own.": right / h,
         "The batch size has no effect: each text has score matrices of its own.": right / b,
         "Neither the number of heads nor the batch size has an effect.": right / h / b,
         "That is twice as much. Is each number counted with 4 bytes, or are the weights counted "
         "beside the scores?": right * 2,
-        "That is in bits; the answer is asked in bytes.": right * 8,
+        "That is in bits; give the answer in bytes.": right * 8,
         "That is the triangle under the diagonal, with it; naive attention computes every score.": (
             right * (n + 1) / (2 * n)
         ),
@@ -215,7 +215,7 @@ def _compare(
         raise Failure("In Python, `^` is the bitwise exclusive or; a power is written `**`.")
     for power in (1, 2, 3, 4):
         if near(right / 1000**power) or near(right / 1024**power):
-            raise Failure("The digits fit, but the answer is asked in bytes, without a prefix.")
+            raise Failure("The digits fit, but give the answer in bytes, without a prefix.")
     if value < 0:
         raise Failure("The number is negative: did an integer overflow? Python's own do not.")
     raise Failure(
@@ -244,7 +244,7 @@ def _numbers(
             "scores.": 2 * layer,
             "That is half as much. A number has 2 bytes, and naive attention computes the masked "
             "half of the scores too.": layer / 2,
-            "That is all 32 layers; asked is one.": layer * LAYERS,
+            "That is all 32 layers; the question asks for one.": layer * LAYERS,
             "That grows linearly with n: each token has a score with *every* token.": layer / n,
             "That is for 128,000 tokens; here K is 1,024, and the text has 131,072 tokens.": (
                 128_000**2 * HEADS * 2 / 1e9
@@ -278,7 +278,9 @@ def _numbers(
             "That is for numbers of 4 bytes; bfloat16 has 2.": about(math.sqrt(80e9 / (2 * both))),
             "That is for the matrices of all layers; a forward pass holds one layer's at a "
             "time.": about(math.sqrt(80e9 / (both * LAYERS))),
-            "That is 80 GiB; asked is 80 GB, 80 · 10⁹ bytes.": about(math.sqrt(80 * 2**30 / both)),
+            "That is 80 GiB; it should be 80 GB, 80 · 10⁹ bytes.": about(
+                math.sqrt(80 * 2**30 / both)
+            ),
             "That is n²: take the square root.": about(80e9 / both),
             "You count one byte a number; bfloat16 has 2.": about(math.sqrt(80e9 / (both / 4))),
         },

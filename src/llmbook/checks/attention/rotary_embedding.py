@@ -191,7 +191,7 @@ def _check_apply_rotary(session: Session, apply_rotary: Any) -> str:
 
 
 def _if_near(got: Tensor, x: Tensor, angles: Tensor, pairings: Sequence[str]) -> Tensor:
-    """Return `got` if it is right to about two digits; of half precision more is not asked."""
+    """Return `got` if it is right to about two digits; of half precision no more is wanted."""
     if x.dtype not in (torch.float16, torch.bfloat16) and any(
         _close(got, _turn(x, angles, p), 0, 0.01 * float(x.abs().max())) for p in pairings
     ):

@@ -131,8 +131,8 @@ def sinusoidal_shift(
             "Two rows span a plane; what does M do to all other directions?": 2,
             "That is the number of unknowns, but each row of the table gives one equation for each "
             "row of the matrix.": 64 * 64,
-            "For k = 1 that is how many positions `before` and `after` hold together. Asked is the "
-            "number of rows of `before`; if you meant those, it is one too many.": 65,
+            "For k = 1 that is how many positions `before` and `after` hold together. The question "
+            "is about the rows of `before`; if you meant those, it is one too many.": 65,
             "That is one too few: one direction is still missing.": 63,
         },
     )
@@ -383,7 +383,7 @@ def _compare_fit(session: Session, fit_shift: Any, before: Tensor, after: Tensor
             ),
             Mistake(
                 "The means of the tables are subtracted first, or a constant is fitted along. "
-                "Asked is a matrix alone.",
+                "Find a matrix alone.",
                 lambda: (torch.linalg.pinv(centered[0]) @ centered[1]).T,
             ),
             Mistake(

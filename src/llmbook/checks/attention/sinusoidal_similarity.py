@@ -24,7 +24,7 @@ FAR, FAR_WIDTH = 8192, 32
 """The longest table: float32 angles are right to 1e-3 or so there, float16 loses the positions."""
 
 A_VALUE = (
-    "Asked is a distance, a whole number of positions; is this the value that s has there, or a "
+    "Give a distance, a whole number of positions; is this the value that s has there, or a "
     "step of it?"
 )
 
@@ -120,7 +120,7 @@ def sinusoidal_similarity(
         44,
         rtol=0,
         mistakes={
-            "That is the last distance before the rise; asked is the one at which s is larger than "
+            "That is the last distance before the rise; give the one at which s is larger than "
             "one position nearer.": 43,
             "That is one too many: distances are counted from 0, for a row with itself.": 45,
             A_VALUE: _unless_whole(first_rise),
@@ -154,16 +154,16 @@ def sinusoidal_similarity(
         0.25,
         rtol=2.5e-2,
         mistakes={
-            "That is the loss for each factor e of the distance; asked is a factor 10.": 1
+            "That is the loss for each factor e of the distance; take a factor 10.": 1
             / math.log(1e4),
-            "The size is right, but a loss is asked: a positive number.": -0.25,
+            "The size is right, but give the loss, a positive number.": -0.25,
             "That is the loss over the whole range from 10 to 1,000, which is two factors of 10.": (
                 0.5
             ),
             "That is the loss over all distances. How many factors of 10 does the base hold?": 1,
             "That is the factor between the two values, not their difference; and it would not be "
             "the same for every factor 10.": 0.64,
-            "That is the loss from 1,000 to 10,000: near the base the law bends. Asked is what is "
+            "That is the loss from 1,000 to 10,000: near the base the law bends. Find what is "
             "lost from 10 to 1,000.": 0.2243,
             **{
                 f"Close, but a single factor of 10 holds some ripple: width 512 loses this much "

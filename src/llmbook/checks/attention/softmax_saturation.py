@@ -137,8 +137,8 @@ def softmax_saturation(
             )
             ** 2
             / 2,
-            "That is the width at which the *typical* (median) gap suffices; asked are 90 % of all "
-            "draws.": (math.log(odds) / normal.inv_cdf(0.75)) ** 2 / 2,
+            "That is the width at which the *typical* (median) gap suffices; it should do in 90 % "
+            "of all draws.": (math.log(odds) / normal.inv_cdf(0.75)) ** 2 / 2,
         },
     )
     session.choice(

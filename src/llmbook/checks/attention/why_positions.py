@@ -125,7 +125,7 @@ def why_positions(
             "It cannot be wrong on all: two texts that look the same to it get the same answer, "
             "and one of them wants just that.": 0.0,
             "That would be a guess among four; there are two answers.": 0.25,
-            "That is close. Is it measured, or read off a few trained models? Asked is the exact "
+            "That is close. Is it measured, or read off a few trained models? Give the exact "
             "share: think of one pair of order twins.": _if_measured(blind_accuracy),
         },
     )

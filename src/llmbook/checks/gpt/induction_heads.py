@@ -277,7 +277,7 @@ def _check_prediction(given: Any, tokens: list[Any]) -> None:
             "attends to."
         )
     if given in found:
-        raise Failure("That is the position that it attends to; the token there is asked.")
+        raise Failure("That is the position that it attends to; give the token there.")
     if any(s + 1 < len(tokens) and given == tokens[s + 1] for s in found):
         raise Failure("That token stands one place too far to the right.")
     if given not in tokens:
@@ -644,7 +644,7 @@ def _previous_mistakes(p: Tensor, right: Tensor) -> list[Mistake]:
             "This is one number a text and head: average over the texts, too.",
             lambda: p.diagonal(-1, 2, 3).mean(dim=2),
         ),
-        Mistake("The heads are averaged: one number a head is asked.", lambda: right.mean()),
+        Mistake("The heads are averaged: give one number a head.", lambda: right.mean()),
     ]
 
 
@@ -748,6 +748,6 @@ def _induction_mistakes(p: Tensor, tokens: Tensor) -> list[Mistake]:
             changed(lambda t, found, text: found if t == T - 1 else set()),
         ),
         Mistake(
-            "The heads are averaged: one number a head is asked.", lambda: _pooled(p, right).mean()
+            "The heads are averaged: give one number a head.", lambda: _pooled(p, right).mean()
         ),
     ]
