@@ -109,6 +109,10 @@ def test_right_answers_pass(answer):
         ([s.replace(" ", " | ") for s in TRACE], "smallest ids"),
         ([s.replace(" ", ", ") for s in TRACE], "smallest ids"),
         ([str(s.split()) for s in TRACE], "smallest ids"),
+        ([" ".join(f"[{t}]" if t[1:] else t for t in s.split()) for s in TRACE], "smallest ids"),
+        (["".join(f"({t})" if t[1:] else t for t in s.split()) for s in TRACE], "smallest ids"),
+        ([f"[{s}]" for s in TRACE], "smallest ids"),
+        (["[ZabdZabac]", "(ZYdZYac)", "XdXac"], "smallest ids"),
         (["aaabdaaabac", *TRACE], "smallest ids"),
         ([s.encode() for s in TRACE], "smallest ids"),
         (dict(enumerate(TRACE)), "smallest ids"),
@@ -196,6 +200,10 @@ def first_only(tokens, pair):
     return [*tokens[:i], "".join(pair), *tokens[i + 2 :]]
 
 
+def replaced_in_the_text(tokens, pair):
+    return " ".join(tokens).replace(" ".join(pair), "".join(pair)).split(" ")
+
+
 def kept_left(tokens, pair):
     out = []
     for token in merged(tokens, pair, "#"):
@@ -205,6 +213,7 @@ def kept_left(tokens, pair):
 
 MISTAKES = [
     ("rarest pairs", choosing(lambda c: min(c, key=c.get))),
+    ("rarest pairs", choosing(lambda c: c.most_common()[-1][0])),
     ("last in the alphabet", choosing(max)),
     ("in reverse order: the left", lambda t: _reversed_pair(t)),
     ("spell the same letters", joined_counts),
@@ -222,6 +231,7 @@ MISTAKES = [
     ("joined in reverse order", merging(lambda t, p: merged(t, p, p[1] + p[0]))),
     ("has a space in it", merging(lambda t, p: merged(t, p, " ".join(p)))),
     ("it is a tuple", merging(lambda t, p: merged(t, p, p))),
+    ("inside longer tokens", merging(replaced_in_the_text)),
     ("across the borders", merging(lambda t, p: re.findall("".join(p) + "|.", "".join(t)))),
     ("cut into letters", merging(lambda t, p: list("".join(merged(t, p))))),
     ("The list is unchanged", merging(lambda t, p: list(t))),
@@ -256,6 +266,27 @@ def test_mistakes_are_named(named, answer):
     assert result.status == "failed"
     assert named in result.messages
     assert "itself broke" not in result.messages
+
+
+@pytest.mark.parametrize(
+    ("said", "not_said", "choose"),
+    [
+        ("rarest", "alphabet: is it", lambda c: min(c, key=c.get)),
+        ("rarest", "alphabet: is it", lambda c: c.most_common()[-1][0]),
+        ("alphabet", "rarest pairs: take", max),
+    ],
+)
+def test_the_rarest_and_the_last_pair_are_told_apart(said, not_said, choose):
+    result = check.byte_pair_encoding(choosing(choose))
+    (first,) = (o.message for o in result.outcomes if o.name == "(d) one pair stands out")
+    assert said in first
+    assert not_said not in result.messages
+
+
+def test_a_replacement_in_the_joined_text_is_named_where_the_tokens_are_shown():
+    result = check.byte_pair_encoding(merging(replaced_in_the_text))
+    assert "Input: tokens = ['wx', 'y'" in result.messages
+    assert "More has been merged" not in result.messages
 
 
 @pytest.mark.parametrize(

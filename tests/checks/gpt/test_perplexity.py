@@ -115,6 +115,10 @@ MISTAKES = [
         "softmax runs over the tokens",
         lambda x, t: (-x.log_softmax(-2).gather(-1, t[..., None]).mean()).exp(),
     ),
+    (
+        "softmax runs over the tokens or the texts",
+        lambda x, t: (-x.log_softmax(0).gather(-1, t[..., None]).mean()).exp(),
+    ),
     ("taken for log-probabilities", lambda x, t: (-x.gather(-1, t[..., None]).mean()).exp()),
     ("softmax is taken twice", lambda x, t: with_cross_entropy(x.softmax(-1), t)),
     (
@@ -145,6 +149,49 @@ def test_mistakes_are_named(named, answer):
     assert result.status == "failed"
     assert named in result.messages
     assert "itself broke" not in result.messages
+
+
+@pytest.mark.parametrize(
+    ("named", "answer"),
+    [
+        ("summed, not averaged", lambda x, t: losses(x, t).sum().exp()),
+        ("summed, not averaged", lambda x, t: 1 / probabilities(x, t).prod()),
+        ("mean of 1/p", lambda x, t: losses(x, t).exp().mean()),
+        ("mean of 1/p", lambda x, t: (1 / probabilities(x, t)).mean()),
+        ("logarithm of a negative", lambda x, t: (-x.log().gather(-1, t[..., None]).mean()).exp()),
+        (
+            "does not look at the targets",
+            lambda x, t: torch.distributions.Categorical(logits=x).entropy().mean().exp(),
+        ),
+        (
+            "does not look at the targets",
+            lambda x, t: (
+                -(x.softmax(-1) * x.softmax(-1).clamp_min(1e-45).log()).sum(-1).mean()
+            ).exp(),
+        ),
+        (
+            "softmax runs over the tokens",
+            lambda x, t: (-x.log_softmax(0).gather(-1, t[..., None]).mean()).exp(),
+        ),
+    ],
+)
+def test_a_mistake_has_one_name_on_all_inputs(named, answer):
+    result = check.perplexity(answer)
+    failed = {outcome.message for outcome in result.outcomes if outcome.status == "failed"}
+    assert len(failed) == 1, result
+    assert named in result.messages
+
+
+def test_a_softmax_that_rounds_to_zero_is_named_when_the_result_is_nan():
+    """0 · log 0 is NaN, too, and no logarithm of a negative number."""
+
+    def entropy(logits, targets):
+        p = logits.softmax(-1)
+        return (-(p * p.log()).sum(-1).mean()).exp()
+
+    result = check.perplexity(entropy)
+    assert "does not look at the targets" in result.messages
+    assert "negative" not in result.messages
 
 
 NATS_A = math.log(PPL_A)
@@ -181,7 +228,7 @@ NATS_A = math.log(PPL_A)
         ({"uniform": 14.97}, "in bits"),
         ({"uniform": 1 / 32_000}, "1 over it"),
         ({"uniform": 32_768}, "a thousand"),
-        ({"typical_probability": 12.5}, "the probability is asked"),
+        ({"typical_probability": 12.5}, "question is about a probability"),
         ({"typical_probability": 2.526}, "nats"),
         ({"typical_probability": math.exp(-12.5)}, "no exponent here"),
         ({"typical_probability": 2**-12.5}, "no exponent of 2"),
@@ -191,6 +238,7 @@ NATS_A = math.log(PPL_A)
         ({"bits_per_token": 1.097}, "base 10"),
         ({"bits_per_token": 12.5}, "number of choices"),
         ({"bits_per_token": -3.644}, "wrong sign"),
+        ({"bits_per_token": 3.6}, "Close, but not to three digits"),
         ({"longest_float32": 34}, "all of its digits"),
         ({"longest_float32": 149}, "number of halvings"),
         ({"longest_float32": 59}, "same base"),

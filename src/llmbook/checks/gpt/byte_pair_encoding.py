@@ -106,8 +106,8 @@ def byte_pair_encoding(
 # --- (d) one merge --------------------------------------------------------------------------------
 
 SEQUENCES = {
-    "(d) one pair stands out": "x y z x y w x y v y x",
-    "(d) the pair is at the end": "w x y z x y",
+    "(d) one pair stands out": "x y z x y z x y v y x",
+    "(d) the pair is at the end": "wx y z x y v x y",
     "(d) the corpus of (b)": " ".join(CORPUS),
     "(d) tokens of several letters": "ab c x y a bc x y ab c x y a bc x y ab c a bc",
     "(d) five equal tokens": "a a a a a",
@@ -230,10 +230,16 @@ def _expect_frequent(tokens: Tokens, pair: Pair) -> None:
             f"`{pair}` is not the most frequent pair. Other pairs that spell the same letters have "
             "been counted with it: are the two joined before they are counted?"
         )
-    if pair == max(counts):
+    rarest, last = counts[pair] == min(counts.values()), pair == max(counts)
+    if rarest and last:
+        raise Failure(
+            f"`{pair}` is one of the rarest pairs, and the last in the alphabet: take the one with "
+            "the largest count."
+        )
+    if last:
         raise Failure(f"`{pair}` is the last in the alphabet: is it the count that is compared?")
-    if counts[pair] == min(counts.values()):
-        raise Failure(f"`{pair}` is one of the rarest pairs; the most frequent is asked for.")
+    if rarest:
+        raise Failure(f"`{pair}` is one of the rarest pairs: take the most frequent one.")
     disjoint = Counter(zip(tokens[::2], tokens[1::2], strict=False))
     if disjoint[pair] == max(disjoint.values()):
         raise Failure(
@@ -306,6 +312,11 @@ def _mistakes(tokens: Tokens, pair: Pair) -> Iterator[tuple[str, Callable[[], li
         "Letters of the joined text have been replaced, across the borders of tokens. Compare "
         "whole tokens.",
         lambda: re.findall(f"{re.escape(new)}|.", "".join(tokens)),
+    )
+    yield (
+        "In a text of all tokens, the pair has been replaced inside longer tokens, too, that end or "
+        "begin with the same letters. Compare whole tokens.",
+        lambda: " ".join(tokens).replace(f"{left} {right}", new).split(" "),
     )
 
 
@@ -392,9 +403,7 @@ def _read(state: Any, before: list[str], names: dict[str, str]) -> list[str]:
     if isinstance(state, bytes):
         state = state.decode("utf-8", errors="replace")
     if isinstance(state, str):
-        cut = re.split(r"[\s|,·+\-]+", state.strip().strip("[]()'\""))
-        cut = [part.strip("'\"`") for part in cut if part.strip("'\"`")]
-        parts: list[str] = cut if len(cut) > 1 else list(cut[0]) if cut else []
+        parts = _cut(state)
     elif isinstance(state, Sequence):
         parts = [_token(part) for part in state]
     else:
@@ -424,6 +433,16 @@ def _read(state: Any, before: list[str], names: dict[str, str]) -> list[str]:
         f"The tokens `{' '.join(parts):.60}` do not spell the corpus `{CORPUS}`: a merge must not "
         "lose, add or swap letters."
     )
+
+
+def _cut(state: str) -> list[str]:
+    """Cut a string into tokens: at its separators, else into letters and [groups] of letters."""
+    state = re.sub(r"^[\[(]([^\[\]()]*)[\])]$", r"\1", state.strip())  # brackets of a list
+    cut = [part.strip("'\"`[]()") for part in re.split(r"[\s|,·+\-]+", state)]
+    if len(parts := [part for part in cut if part]) > 1:
+        return parts
+    groups = re.findall(r"[\[(]([^\[\]()]+)[\])]|([^\[\]()'\"`\s|,·+\-])", state)
+    return [group or letter for group, letter in groups]
 
 
 def _token(part: Any) -> str:

@@ -151,7 +151,7 @@ def _meaning(session: Session, typical: Any, bits: Any) -> None:
         typical,
         1 / GIVEN,
         mistakes={
-            "That is the perplexity; the probability is asked for.": GIVEN,
+            "That is the perplexity; the question is about a probability.": GIVEN,
             "That is a number of nats or its like, not a probability.": math.log(GIVEN),
             "The perplexity is no exponent here: which probability, put in all places, gives it?": (
                 math.exp(-GIVEN)
@@ -233,7 +233,7 @@ def _bits_per_byte(session: Session, model: str, given: Any) -> None:
             "Bytes per token and tokens per byte are mixed up.": math.log2(ppl)
             * TEXT_BYTES
             / tokens,
-            "That is the perplexity per byte; its logarithm to base 2 is asked for.": 2
+            "That is the perplexity per byte; take its logarithm to base 2.": 2
             ** (bits / TEXT_BYTES),
             "That is the share of the 8 bits of a byte.": bits / TEXT_BYTES / 8,
         },
@@ -269,39 +269,67 @@ def _cases() -> dict[str, tuple[Tensor, Tensor]]:
         "(e) in float64": (_logits((2, 9), 7, seed=10).double(), _targets((2, 9), 7, seed=11)),
         "(e) not contiguous": (
             _logits((4,), 12, seed=12).mT.mT[:, ::2],
-            _targets((4,), 6, seed=13),
+            _targets((4,), 6, seed=14),
         ),
     }
 
 
 def _function(session: Session, function: Any) -> None:
+    told: list[str] = []
     for name, (logits, targets) in _cases().items():
-        _case(session, function, name, logits, targets)
+        _case(session, function, name, logits, targets, told)
 
 
-def _case(session: Session, function: Any, name: str, logits: Tensor, targets: Tensor) -> None:
+def _case(
+    session: Session,
+    function: Any,
+    name: str,
+    logits: Tensor,
+    targets: Tensor,
+    told: list[str],
+) -> None:
+    """Test one input; ``told`` collects what was said of earlier ones."""
+
     @session.test(name)
     def _() -> None:
         got = to_tensor(session.call(function, logits, targets), "the perplexity")
         flat, ids = logits.double().flatten(0, -2), targets.flatten()
         nats = F.cross_entropy(flat, ids, reduction="none")
-        mean = nats.mean()
-        if got.numel() == 1 and not math.isfinite(float(got.real.reshape(()))):
-            raise Failure(_not_finite(got, logits, targets))
-        expect_scalar(
-            got,
-            mean.exp().item(),
-            inputs={"logits": logits, "targets": targets},
-            mistakes=_mistakes(logits, targets, nats),
-            properties={"a perplexity is at least 1": lambda x: bool((x >= 1 - 1e-6).all())},
-            rtol=5e-4,
-        )
+        mean, mistakes = nats.mean(), _mistakes(logits, targets, nats)
+        try:
+            if got.numel() == 1 and not math.isfinite(float(got.real.reshape(()))):
+                raise Failure(_not_finite(got, logits, targets, mistakes, told))
+            expect_scalar(
+                got,
+                mean.exp().item(),
+                inputs={"logits": logits, "targets": targets},
+                mistakes=mistakes,
+                properties={"a perplexity is at least 1": lambda x: bool((x >= 1 - 1e-6).all())},
+                rtol=5e-4,
+            )
+        except Failure as failure:
+            told.append(str(failure))
+            raise
 
 
-def _not_finite(got: Tensor, logits: Tensor, targets: Tensor) -> str:
+NEGATIVE = (
+    "The logarithm of a negative number is NaN: logits may be negative. They are no probabilities "
+    "before a softmax."
+)
+
+
+def _not_finite(
+    got: Tensor, logits: Tensor, targets: Tensor, mistakes: list[Mistake], told: list[str]
+) -> str:
     """Say where infinity or NaN comes from, by finding out which step loses the number."""
+    for mistake in mistakes:  # one that showed on an earlier input and overflows on this one
+        if mistake.message in told and not mistake.output().to(logits.dtype).isfinite().all():
+            return mistake.message
     what = f"The perplexity is {float(got.real.reshape(())):g}."
     chosen = logits.softmax(-1).gather(-1, targets[..., None])
+    negative = bool(got.isnan().all() and logits.gather(-1, targets[..., None]).min() < 0)
+    if negative and (NEGATIVE in told or (chosen.min() > 0 and logits.exp().isfinite().all())):
+        return NEGATIVE
     if not logits.exp().isfinite().all():
         return f"{what} Some logits are large: is exp taken of them as they are? It overflows."
     if (chosen == 0).any():
@@ -323,9 +351,9 @@ def _mistakes(logits: Tensor, targets: Tensor, nats: Tensor) -> list[Mistake]:
     p = (-nats).exp()
     log_p = flat.log_softmax(-1)
 
-    def wrong_axis() -> Tensor:
-        logs = logits.double().log_softmax(-2).flatten(0, -2)
-        return (-logs.gather(-1, ids[:, None]).mean()).exp()
+    def wrong_axis(axis: int) -> Callable[[], Tensor]:
+        logs = logits.double().log_softmax(axis).flatten(0, -2)
+        return lambda: (-logs.gather(-1, ids[:, None]).mean()).exp()
 
     def of(values: Tensor) -> Callable[[], Tensor]:
         return lambda: values
@@ -366,9 +394,13 @@ def _mistakes(logits: Tensor, targets: Tensor, nats: Tensor) -> list[Mistake]:
         Mistake(
             "That is 1 over the mean probability; the mean is one of logarithms.", of(1 / p.mean())
         ),
-        Mistake(
-            "The softmax runs over the tokens; it should run over the vocabulary, the last axis.",
-            wrong_axis,
+        *(
+            Mistake(
+                "The softmax runs over the tokens or the texts; it should run over the vocabulary, "
+                "the last axis.",
+                wrong_axis(axis),
+            )
+            for axis in (-2, 0)
         ),
         Mistake(
             "The logits are taken for log-probabilities: they have to be normalized first.",
@@ -401,12 +433,11 @@ def _mistakes(logits: Tensor, targets: Tensor, nats: Tensor) -> list[Mistake]:
                 of(per_text.mean()),
             ),
             Mistake(
-                "There is one perplexity for each text; one number for all tokens together is "
-                "asked for.",
+                "There is one perplexity for each text; give one number for all tokens together.",
                 of(per_text),
             ),
             Mistake(
-                "There is one value for each token; one number for all together is asked for.",
+                "There is one value for each token; give one number for all together.",
                 of(nats.view(targets.shape).exp()),
             ),
             Mistake("Only the last text has been counted.", of(per_text[-1])),
@@ -415,7 +446,7 @@ def _mistakes(logits: Tensor, targets: Tensor, nats: Tensor) -> list[Mistake]:
     else:
         mistakes.append(
             Mistake(
-                "There is one value for each token; one number for all together is asked for.",
+                "There is one value for each token; give one number for all together.",
                 of(nats.exp()),
             )
         )
