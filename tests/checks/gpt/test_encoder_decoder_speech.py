@@ -122,6 +122,7 @@ def test_right_answers_pass(functions):
         {"equal_layers": torch.tensor(75), "flops_ratio": np.float32(2.06)},
         {"cache_mb": 262, "cache_only_mb": sp.Rational(6144, 10)},
         {"step_ms": 0.556, "reencoding": 60.0},
+        {"step_ms": 0.56, "cache_mb": 260, "cache_only_mb": 610},
         {"why_again": " (B) "},
     ],
 )
@@ -215,6 +216,27 @@ def wrong_with(change):
             ),
             "compute all tokens again",
         ),
+        (
+            lambda p, a, x, e, n_l, d, t, n: (
+                a,
+                sum(n_l * (28 * k * d**2 + 4 * k**2 * d + 4 * k * n * d) for k in range(1, t + 1)),
+            ),
+            "Without a mask, at that",
+        ),
+        (lambda p, a, x, e, n_l, d, t, n: (a, x - 2 * n_l * t * d), "half of the square"),
+        (
+            lambda p, a, x, *s: (a, x - p["own_scores"] - p["cross_scores"]),
+            "Text: the scores and the weighted sums are missing",
+        ),
+        (lambda p, a, x, *s: (a, x - p["own"] / 3), "Text: the MLP has two matrices"),
+        (
+            lambda p, a, x, e, n_l, d, t, n: (a + 4 * e * n * d**2, x),
+            "Audio: the encoder has no cross-attention",
+        ),
+        (
+            lambda p, a, x, e, n_l, d, t, n: (a - p["cross_kv"] + 4 * e * n * d**2, x),
+            "belong to the layers of the decoder",
+        ),
         (lambda p, a, x, e, n_l, d, t, n: (a, x / t), "that is one token"),
         (lambda p, a, x, *s: (a, x - p["own"] * 2 / 3), "Text: the MLP is missing"),
         (lambda p, a, x, *s: (a, a + x), "that includes the audio"),
@@ -285,6 +307,40 @@ def wrong_alone(change):
             ),
             "go through the layers again",
         ),
+        (lambda p, a, x, n_l, d, t, n: (a, x - 2 * n_l * t * d), "half of the square"),
+        (
+            lambda p, a, x, n_l, d, t, n: (
+                a,
+                n_l * (24 * t * d**2 + 4 * ((n + t) ** 2 - n**2) * d),
+            ),
+            "frames do not attend to the tokens",
+        ),
+        (
+            lambda p, a, x, n_l, d, t, n: (a, n_l * (24 * (t + n) * d**2 + 4 * (n + t) ** 2 * d)),
+            "in one pass, without a mask",
+        ),
+        (
+            lambda p, a, x, n_l, d, t, n: (
+                a,
+                sum(
+                    n_l * (24 * k * d**2 + 2 * k * (k + 1) * d + 4 * k * n * d)
+                    for k in range(1, t + 1)
+                ),
+            ),
+            "compute all tokens again",
+        ),
+        (
+            lambda p, a, x, n_l, d, t, n: (
+                a,
+                sum(n_l * (24 * k * d**2 + 4 * k**2 * d + 4 * k * n * d) for k in range(1, t + 1)),
+            ),
+            "Without a mask, at that",
+        ),
+        (
+            lambda p, a, x, *s: (a, x - p["own_scores"] - p["to_frames"]),
+            "Text: the scores and the weighted sums are missing",
+        ),
+        (lambda p, a, x, *s: (a, x - p["own"] / 3), "Text: the MLP has two matrices"),
         (lambda p, a, x, *s: (a, x + 1e9), "too many"),
         (lambda p, a, x, *s: None, "two numbers"),
     ],
@@ -299,17 +355,33 @@ def test_wrong_operations_of_one_stack_are_named(change, named):
     assert named in result.messages
 
 
+def whole(chunk, run):
+    """The step if runs start at the ends of chunks only."""
+    return math.ceil(run / chunk) * chunk
+
+
+DELAYS = [
+    (lambda c, r, k: c / 2 + r + (k - 1) * c, "keeps the next one waiting"),
+    (lambda c, r, k: max(c, r) * k + r, "worst case"),
+    (lambda c, r, k: r + (k - 1) * max(c, r), "best case"),
+    (lambda c, r, k: max(c, r) * (k - 0.5), "run itself takes time"),
+    (lambda c, r, k: max(c, r) * (k + 0.5) + r, "the first one included"),
+    (lambda c, r, k: max(c, r) / 2 + r, "`agree` has no effect"),
+    (lambda c, r, k: max(c, r) * (k - 0.5) + k * r, "on top"),
+    (lambda c, r, k: max(c, r) / 2 + k * r, "a whole chunk if it is longer"),
+    (lambda c, r, k: k * (max(c, r) / 2 + r), "Only the first run is waited for"),
+    (lambda c, r, k: (c + r) * (k - 0.5) + r, "side by side"),
+    (lambda c, r, k: min(c, r) * (k - 0.5) + r, "you take the faster"),
+    (lambda c, r, k: c / 2 + r + (k - 1) * max(c, r), "The word, too, waits"),
+    (lambda c, r, k: whole(c, r) * (k - 0.5) + r, "does not wait for the end of a chunk"),
+    (lambda c, r, k: 1000 * delay_closed(c, r, k), "in milliseconds"),
+]
+
+
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
-        (lambda c, r, k: c / 2 + r + (k - 1) * c, "keeps the next one waiting"),
-        (lambda c, r, k: max(c, r) * k + r, "worst case"),
-        (lambda c, r, k: r + (k - 1) * max(c, r), "best case"),
-        (lambda c, r, k: max(c, r) * (k - 0.5), "run itself takes time"),
-        (lambda c, r, k: max(c, r) * (k + 0.5) + r, "the first one included"),
-        (lambda c, r, k: max(c, r) / 2 + r, "`agree` has no effect"),
-        (lambda c, r, k: max(c, r) * (k - 0.5) + k * r, "on top"),
-        (lambda c, r, k: max(c, r) / 2 + k * r, "a whole chunk if it is longer"),
+        *DELAYS,
         (lambda c, r, k: 10.0, "too long"),
         (lambda c, r, k: 0.0, "too short"),
         (lambda c, r, k: "soon", "A number is expected"),
@@ -321,6 +393,16 @@ def test_wrong_delays_are_named(wrong, named):
     assert result.status == "failed"
     assert named in result.messages
     assert "itself broke" not in result.messages
+
+
+@pytest.mark.parametrize(("wrong", "named"), DELAYS)
+def test_no_wrong_delay_gets_a_false_name(wrong, named):
+    outcomes = check.encoder_decoder_speech(mean_delay=wrong).outcomes
+    names = [name for _, name in DELAYS if name != named]
+    if named in ("you take the faster", "The word, too, waits"):
+        names.remove("keeps the next one waiting")  # as true, where runs are longer than chunks
+    for message in (o.message for o in outcomes if o.status == "failed"):
+        assert not any(name in message for name in names)
 
 
 # --- Wrong numbers --------------------------------------------------------------------------------
@@ -362,7 +444,12 @@ def test_wrong_delays_are_named(wrong, named):
         ({"step_ms": 0.9943}, "The encoder, and the weights"),
         ({"step_ms": 1.1122}, "4 bytes"),
         ({"step_ms": 55.61}, "all 100 tokens"),
-        ({"step_ms": 0.0005561}, "unit prefix"),
+        ({"step_ms": 0.0005561}, "in seconds"),
+        ({"step_ms": 556.1}, "in microseconds"),
+        ({"step_ms": 0.5957}, "counted twice"),
+        ({"step_ms": 0.4935}, "matrix for the queries and one for the output"),
+        ({"step_ms": 0.4828}, "keys and values of the frames are in the cache"),
+        ({"step_ms": 0.4201}, "What cross-attention uses in a step"),
         ({"reencoding": 30}, "chunk of one second"),
         ({"reencoding": 15}, "two runs a second"),
         ({"reencoding": 2}, "runs there are in a second"),
