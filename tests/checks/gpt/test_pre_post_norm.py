@@ -61,14 +61,35 @@ def pre_in_place(x, f, g):
     return x
 
 
+def pre_float32(x, f, g):
+    """A norm whose parameters are in PyTorch's default type."""
+    ln = nn.LayerNorm(x.shape[-1])
+    x = x + f(ln(x))
+    return x + g(ln(x))
+
+
+def post_float32(x, f, g):
+    ln = nn.LayerNorm(x.shape[-1])
+    x = ln(x + f(x))
+    return ln(x + g(x)).tolist()
+
+
+def pre_float64(x, f, g):
+    return pre_by_hand(x.double(), f, g).detach().numpy()
+
+
+def post_float64(x, f, g):
+    return post_by_hand(x.double(), f, g)
+
+
 def post_rows(x, f, g):
     """Every vector on its own."""
     rows = [norm(u + g(u)) for u in (norm(r + f(r)) for r in x.reshape(-1, x.shape[-1]))]
     return torch.stack(rows).view(x.shape)
 
 
-PRE = [pre_short, pre_by_hand, pre_module, pre_in_place]
-POST = [post_short, post_by_hand, post_module, post_rows]
+PRE = [pre_short, pre_by_hand, pre_module, pre_in_place, pre_float32, pre_float64]
+POST = [post_short, post_by_hand, post_module, post_rows, post_float32, post_float64]
 X, WF, WG = [1.0, 2.0, 6.0], np.diag([1.0, 0, 0]), [[0, 2.0, 0], [0, 0, 0], [1, 0, 0]]
 REST = {
     "example": (X, WF, WG),
@@ -126,6 +147,11 @@ NORMS = {
     "under the root, beside": lambda x: by_hand(x, inside=False),
     "ε is missing": lambda x: by_hand(x, epsilon=0.0),
     "over all dimensions": lambda x: F.layer_norm(x, x.shape),
+    "ε is 1e-06 here": lambda x: by_hand(x, epsilon=1e-6),
+    "squares of x": lambda x: (
+        (x - x.mean(-1, keepdim=True)) / (x.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+    ),
+    "over the wrong dimension": lambda x: norm(x.movedim(0, -1)).movedim(-1, 0),
 }
 
 
@@ -150,6 +176,9 @@ def test_a_wrong_norm_is_named(message, wrong):
         (lambda x, f, g: norm(pre_short(x, f, g)), "final LN of the model is not part"),
         (lambda x, f, g: x + f(norm(x)) + g(norm(x)), "Both layers start from x"),
         (lambda x, f, g: (lambda u: u + g(u))(x + f(norm(x))), "second layer's input"),
+        (lambda x, f, g: x + g(norm(x + f(norm(x)))), "added to x again"),
+        (lambda x, f, g: pre_short(x, f, f), "`f` is used twice"),
+        (lambda x, f, g: pre_short(x, g, g), "`g` is used twice"),
     ],
 )
 def test_mistakes_in_pre_norm_are_named(block, message):
@@ -168,6 +197,11 @@ def test_mistakes_in_pre_norm_are_named(block, message):
         (lambda x, f, g: norm(g(norm(f(x)))), "residual connections are missing"),
         (lambda x, f, g: (lambda u: u + g(u))(norm(x + f(x))), "after `g` is not normalized"),
         (lambda x, f, g: (lambda u: norm(u + g(u)))(x + f(x)), "after `f` is not normalized"),
+        (lambda x, f, g: norm(x + g(norm(x + f(x)))), "added to x again"),
+        (lambda x, f, g: post_short(x, f, f), "`f` is used twice"),
+        (lambda x, f, g: post_short(x, g, g), "`g` is used twice"),
+        (lambda x, f, g: norm(x + f(x) + g(x)), "Both layers start from x"),
+        (lambda x, f, g: norm(norm(x + f(x)) + g(x)), "Both layers start from x"),
     ],
 )
 def test_mistakes_in_post_norm_are_named(block, message):
@@ -202,6 +236,7 @@ def test_mistakes_in_post_norm_are_named(block, message):
         ({"rms_after_24_blocks": 48**0.5}, "before the first layer"),
         ({"rms_after_24_blocks": 24**0.5}, "and a block has two layers"),
         ({"rms_after_24_blocks": 48}, "do not add up"),
+        ({"rms_after_24_blocks": 1}, "That is post-norm"),
         ({"pre_exponent": 0.5}, "The sign"),
         ({"pre_exponent": -1}, "divides by its root"),
         ({"pre_exponent": 1}, "of the wrong sign"),

@@ -314,7 +314,7 @@ def _mistakes(tokens: Tokens, pair: Pair) -> Iterator[tuple[str, Callable[[], li
         lambda: re.findall(f"{re.escape(new)}|.", "".join(tokens)),
     )
     yield (
-        "In a text of all tokens, the pair has been replaced inside longer tokens, too, that end or "
+        "In the joined text, the pair has been replaced inside longer tokens, too, that end or "
         "begin with the same letters. Compare whole tokens.",
         lambda: " ".join(tokens).replace(f"{left} {right}", new).split(" "),
     )

@@ -78,6 +78,8 @@ def pre_post_norm(
             "That is a variance, and of one layer a block.": 25.0,
             "x has variance 1 before the first layer.": 48**0.5,
             "x has variance 1 before the first layer, and a block has two layers.": 24**0.5,
+            "That is post-norm. Here no LN stands in the way of x itself: what the layers add "
+            "stays in it.": 1.0,
             "Standard deviations of independent summands do not add up; variances do.": 48.0,
         },
     )
@@ -128,34 +130,36 @@ def _test_block(session: Session, kind: str, block: Any, other: Any) -> None:
     cases = {
         "one vector": torch.tensor([1.0, 2.0, 6.0]),
         "texts of several tokens": 3 * torch.randn(2, 5, 8) + 1,
-        "double precision": torch.randn(4, 6, dtype=torch.float64) - 2,
-        "nearly equal components": 1 + 0.004 * torch.randn(2, 6, dtype=torch.float64),
+        "a batch of vectors": torch.randn(4, 6) - 2,
+        "nearly equal components": 1 + 0.004 * torch.randn(2, 6),
     }
     for name, x in cases.items():
 
         @session.test(f"{kind}: {name}")
         def _(x: Tensor = x) -> None:
-            # Where x is nearly constant, and its sum with f(x), ε counts.
-            f, g = _layers(x.shape[-1], x.dtype, 1.0 if x.std() > 0.1 else 0.003)
+            # Where x is nearly constant, and its sum with f(x), ε counts, and float32 loses digits.
+            flat = bool(x.std() < 0.1)
+            f, g = _layers(x.shape[-1], x.dtype, 0.003 if flat else 1.0)
+            exact = x.double()
             if pre:
-                u = x + f(_norm(x))
+                u = exact + f(_norm(exact))
                 right = u + g(_norm(u))
             else:
-                u = _norm(x + f(x))
+                u = _norm(exact + f(exact))
                 right = _norm(u + g(u))
             got = session.call(block, x, f, g)
             expect_close(
                 got,
                 right,
                 inputs={"x": x},
-                mistakes=_mistakes(pre, x, f, g),
+                mistakes=_mistakes(pre, exact, f, g),
                 properties=None
                 if pre
                 else {
                     "post-norm returns vectors of mean 0": lambda y: bool((y.mean(-1) < 0.01).all())
                 },
                 rtol=1e-4,
-                atol=1e-5,
+                atol=3e-4 if flat else 1e-5,
             )
 
 
@@ -177,6 +181,13 @@ def _mistakes(pre: bool, x: Tensor, f: Layer, g: Layer) -> list[Mistake]:
     def everywhere(y: Tensor) -> Tensor:
         return F.layer_norm(y, y.shape, eps=EPSILON)
 
+    def literal(y: Tensor) -> Tensor:
+        size = (y.square().mean(-1, keepdim=True) + EPSILON).sqrt()
+        return (y - y.mean(-1, keepdim=True)) / size
+
+    def along(axis: int) -> Layer:
+        return lambda y: _norm(y.movedim(axis, -1)).movedim(-1, axis)
+
     def before(norm: Layer, first: Layer = f, second: Layer = g) -> Tensor:
         u = x + first(norm(x))
         return u + second(norm(u))
@@ -184,6 +195,10 @@ def _mistakes(pre: bool, x: Tensor, f: Layer, g: Layer) -> list[Mistake]:
     def after(norm: Layer, first: Layer = f, second: Layer = g) -> Tensor:
         u = norm(x + first(x))
         return norm(u + second(u))
+
+    def restarted() -> Tensor:
+        """The second addition is to x, not to u."""
+        return x + g(_norm(u_pre)) if pre else _norm(x + g(u_post))
 
     form = before if pre else after
     u_pre, u_post = x + f(_norm(x)), _norm(x + f(x))
@@ -194,16 +209,42 @@ def _mistakes(pre: bool, x: Tensor, f: Layer, g: Layer) -> list[Mistake]:
         ),
         Mistake("The layers are in the wrong order: `f` comes first.", lambda: form(_norm, g, f)),
         Mistake(
-            "The variance is divided by d − 1; LN takes the mean square (`unbiased=False`).",
+            "The variance is divided by d − 1; LN divides by d (`unbiased=False`).",
             lambda: form(sample_norm),
         ),
         Mistake("The mean is not subtracted in LN.", lambda: form(uncentered)),
         Mistake("ε belongs under the root, beside the variance.", lambda: form(outside)),
+        Mistake(
+            "The variance is taken as the mean of the squares of x; it is that of the squared "
+            "deviations from the mean.",
+            lambda: form(literal),
+        ),
         Mistake("ε is missing: it is 1e-5, under the root.", lambda: form(exact)),
+        *(
+            Mistake(
+                f"ε is {epsilon:g} here; it should be 1e-5.",
+                lambda epsilon=epsilon: form(lambda y: _norm(y, epsilon)),
+            )
+            for epsilon in (1e-3, 1e-6, 1e-8)
+        ),
         Mistake(
             "LN takes mean and variance over all dimensions; each vector has its own.",
             lambda: form(everywhere),
         ),
+        *(
+            Mistake(
+                "LN runs over the wrong dimension; it takes mean and variance over the last one.",
+                lambda axis=axis: form(along(axis)),
+            )
+            for axis in range(x.ndim - 1)
+        ),
+        Mistake(
+            "The second layer's output is added to x again; add it to u, what the first layer has "
+            "left.",
+            restarted,
+        ),
+        Mistake("`f` is used twice: the second layer is `g`.", lambda: form(_norm, f, f)),
+        Mistake("`g` is used twice: the first layer is `f`.", lambda: form(_norm, g, g)),
     ]
     if pre:
         wrong += [
@@ -231,6 +272,14 @@ def _mistakes(pre: bool, x: Tensor, f: Layer, g: Layer) -> list[Mistake]:
                 lambda: (lambda u: u + _norm(g(u)))(x + _norm(f(x))),
             ),
             Mistake("The residual connections are missing.", lambda: _norm(g(_norm(f(x))))),
+            *(
+                Mistake(
+                    "Both layers start from x, in parallel: the second one gets u, the normalized "
+                    "sum that the first one has left.",
+                    parallel,
+                )
+                for parallel in (lambda: _norm(x + f(x) + g(x)), lambda: _norm(u_post + g(x)))
+            ),
             Mistake("The sum after `g` is not normalized.", lambda: u_post + g(u_post)),
             Mistake(
                 "The sum after `f` is not normalized.",
