@@ -296,6 +296,13 @@ def out_of_step(V, P):
     return w_q, w_k, w_v, w_o.roll(1, dims=0)
 
 
+def rests_on_a_note(V, P):
+    """The key of the place to rest is read from the note of the start token."""
+    w_q, w_k, w_v, w_o = head(V, P, rest=0)
+    w_k[V + P] += 30.0
+    return w_q, w_k, w_v, w_o
+
+
 def rests_on_itself(V, P):
     w_q, w_k, w_v, w_o = head(V, P, rest=0)
     wider_q, wider_k = F.pad(w_q, (0, P)), F.pad(w_k, (0, P))
@@ -317,6 +324,7 @@ def rests_on_itself(V, P):
         (lambda V, P: head(V, P, rest=0), "spreads over all"),
         (lambda V, P: head(V, P, rest=5), "but not enough"),
         (rests_on_itself, "attends to itself"),
+        (rests_on_a_note, "both keep the start token"),
         (lambda V, P: head(V, P, match=-60), "takes all the weight"),
         (previous_token, "puts most weight on position"),
         (earliest_match, "not in equal shares"),
@@ -437,6 +445,17 @@ def test_any_right_induction_score_passes(function):
         (lambda p: p.diagonal(-1, 2, 3).mean(dim=2).sum(dim=0), "texts are added"),
         (lambda p: p.diagonal(-1, 2, 3).mean(dim=2), "average over the texts"),
         (lambda p: p.diagonal(-1, 2, 3).mean(), "heads are averaged"),
+        (
+            lambda p: (
+                (p.argmax(-1)[..., 1:] == torch.arange(p.shape[-1] - 1)).double().mean((0, 2))
+            ),
+            "share of rows",
+        ),
+        (
+            lambda p: (p.diagonal(-1, 2, 3).sum(-1) + p[:, :, 0, 0]).mean(0) / p.shape[-1],
+            "with its weight on itself",
+        ),
+        (lambda p: p.diagonal(-1, 2, 3).amax((0, 2)), "largest weight on a position just before"),
         (lambda p: "high", "should be"),
         (lambda p: p.no_such_thing, "raised AttributeError"),
     ],
@@ -482,6 +501,36 @@ def last_row(tokens):
     targets = right_targets(tokens)
     targets[:, :-1] = False
     return targets
+
+
+def on_targets(patterns, tokens):
+    """Weights (B, H, T, T) on the right targets, zero elsewhere."""
+    return patterns * right_targets(tokens)[:, None]
+
+
+def largest_match(patterns, tokens):
+    fires = right_targets(tokens).any(-1)
+    return on_targets(patterns, tokens).amax(-1).transpose(0, 1)[:, fires].mean(-1)
+
+
+def per_match(patterns, tokens):
+    return on_targets(patterns, tokens).sum((0, 2, 3)) / right_targets(tokens).sum()
+
+
+def filled(value):
+    """Notes whose first place holds a token."""
+
+    def targets(tokens):
+        notes = tokens[:, :1] if value is None else torch.full_like(tokens[:, :1], value)
+        notes = torch.cat([notes, tokens[:, :-1]], dim=1)
+        return (tokens[:, :, None] == notes[:, None]).tril()
+
+    return targets
+
+
+def right_neighbors(tokens):
+    notes = F.pad(tokens[:, 1:], (0, 1), value=-1)
+    return (tokens[:, :, None] == notes[:, None]).tril()
 
 
 def per_text(patterns, tokens):
@@ -530,6 +579,13 @@ def same_causal(tokens):
             "wraps around",
         ),
         (score_with(last_row), "last position of each text"),
+        (largest_match, "only the largest weight"),
+        (per_match, "number of matches"),
+        (lambda p, t: on_targets(p, t).sum((0, 2, 3)), "summed over texts and positions"),
+        (score_with(filled(0)), "Position 0 has a note here"),
+        (score_with(filled(None)), "Position 0 has a note here"),
+        (score_with(right_neighbors), "right neighbor"),
+        (lambda p, t: score_with(right_targets)(p.mT, t), "the row attends"),
         (lambda p, t: score_with(right_targets)(p, t).mean(), "heads are averaged"),
         (lambda p, t: [["a"]], "should be"),
         (lambda p: 0, "raised TypeError"),

@@ -376,7 +376,7 @@ def _weights(value: Any, V: int, P: int) -> tuple[Tensor, ...]:
         where = f"(V = {V}, P = {P}, D = 3V + P = {D})"
         if name != "W_O" and rows != D:
             side = " Is it transposed?" if columns == D else ""
-            raise Failure(f"{name} has {rows} rows; it needs D, one a component {where}.{side}")
+            raise Failure(f"{name} has {rows} rows; it needs D, one per component {where}.{side}")
         if name == "W_O" and columns != D:
             side = " Is it transposed?" if rows == D else ""
             raise Failure(f"{name} has {columns} columns; it needs D {where}.{side}")
@@ -508,6 +508,13 @@ def _check_resting(tokens: Tensor, attention: Tensor, target: Tensor, where: str
             "Where nothing matches, all scores are equal, and the weight spreads over all "
             f"positions. It should rest on the start token.\nInput: {where}."
         )
+    notes = torch.cat([tokens[:, :1], tokens[:, :-1]], dim=1)
+    if torch.allclose(given, _shares((notes == 0)[:, None].expand_as(target))[rests], atol=0.02):
+        raise Failure(
+            "Where nothing matches, positions 0 and 1 share the weight: both keep the start token "
+            "as their note. Make the key of the place to rest from something that position 0 has "
+            f"alone.\nInput: {where}."
+        )
     itself = attention.diagonal(dim1=1, dim2=2)[rests]
     if itself.min() > 0.5:
         raise Failure(
@@ -600,7 +607,9 @@ def _check_scores(session: Session, previous_token_score: Any, induction_score: 
     def _() -> None:
         texts = [
             torch.tensor([[0, 1, 2, 1, 3], [0, 2, 3, 1, 2]]),
-            torch.tensor([[0, 1, 2, 1, 3, 1, 2], [0, 4, 4, 2, 3, 1, 5], [0, 1, 2, 3, 1, 2, 3]]),
+            torch.tensor(
+                [[0, 1, 2, 1, 3, 1, 2, 1], [0, 4, 4, 2, 3, 1, 5, 4], [0, 1, 2, 3, 1, 2, 3, 1]]
+            ),
             torch.tensor([[3, 1, 2, 4, 2, 3, 3, 1], [1, 2, 5, 4, 6, 7, 1, 5]]).repeat(2, 1),
         ]
         for H, tokens in enumerate(texts, start=1):
@@ -629,6 +638,19 @@ def _previous_mistakes(p: Tensor, right: Tensor) -> list[Mistake]:
         ),
         Mistake("That is the weight two positions back.", diagonal(-2)),
         Mistake(
+            "That is the share of rows whose largest weight is on the position just before. The "
+            "score is the mean of the weights themselves.",
+            lambda: (p[:, :, 1:].argmax(dim=-1) == torch.arange(T - 1)).double().mean(dim=(0, 2)),
+        ),
+        Mistake(
+            "Position 0 has been counted, with its weight on itself: it has no position before it.",
+            lambda: (right * (T - 1) + p[:, :, 0, 0].double().mean(dim=0)) / T,
+        ),
+        Mistake(
+            "That is the largest weight on a position just before; the score is a mean.",
+            lambda: p.diagonal(-1, 2, 3).amax(dim=(0, 2)),
+        ),
+        Mistake(
             "The sum is divided by all positions, but position 0 has none before it.",
             lambda: right * (T - 1) / T,
         ),
@@ -641,10 +663,10 @@ def _previous_mistakes(p: Tensor, right: Tensor) -> list[Mistake]:
             lambda: right * (T - 1),
         ),
         Mistake(
-            "This is one number a text and head: average over the texts, too.",
+            "This is one number per text and head: average over the texts, too.",
             lambda: p.diagonal(-1, 2, 3).mean(dim=2),
         ),
-        Mistake("The heads are averaged: give one number a head.", lambda: right.mean()),
+        Mistake("The heads are averaged: give one number per head.", lambda: right.mean()),
     ]
 
 
@@ -671,8 +693,7 @@ def _induction_mistakes(p: Tensor, tokens: Tensor) -> list[Mistake]:
         return lambda: _pooled(p, targets)
 
     def everywhere() -> Tensor:
-        fires = sum(bool(found) for text in right for found in text)
-        return _pooled(p, right) * fires / tokens.numel()
+        return _pooled(p, right) * pairs / tokens.numel()
 
     def per_text() -> Tensor:
         return torch.stack(
@@ -689,10 +710,23 @@ def _induction_mistakes(p: Tensor, tokens: Tensor) -> list[Mistake]:
             ]
         ).mean(dim=0)
 
+    def largest() -> Tensor:
+        return torch.stack(
+            [
+                p[b, :, t, sorted(found)].double().amax(dim=-1)
+                for b, text in enumerate(right)
+                for t, found in enumerate(text)
+                if found
+            ]
+        ).mean(dim=0)
+
+    pairs = sum(bool(found) for text in right for found in text)
+    matches = sum(len(found) for text in right for found in text)
+
     def later_matches_count() -> Tensor:
         """Average also over positions whose only matches come later and weigh nothing."""
         fires = sum(text[t] in text[: T - 1] for text in texts for t in range(T))
-        return _pooled(p, right) * sum(bool(f) for text in right for f in text) / fires
+        return _pooled(p, right) * pairs / fires
 
     return [
         Mistake(
@@ -726,6 +760,20 @@ def _induction_mistakes(p: Tensor, tokens: Tensor) -> list[Mistake]:
             "The weights of several matches are averaged; they should be summed.", mean_of_matches
         ),
         Mistake(
+            "The sum is divided by the number of matches. Divide by the number of pairs of text "
+            "and position at which the head fires: there, all matches count together.",
+            lambda: _pooled(p, right) * pairs / matches,
+        ),
+        Mistake(
+            "The weights are summed over texts and positions; the score is their mean over all "
+            "pairs at which the head fires.",
+            lambda: _pooled(p, right) * pairs,
+        ),
+        Mistake(
+            "Of several matches only the largest weight counts; all of them should be summed.",
+            largest,
+        ),
+        Mistake(
             "Only the latest match counts here; an induction head attends to all of them.",
             changed(lambda t, found, text: {max(found)} if found else set()),
         ),
@@ -744,10 +792,28 @@ def _induction_mistakes(p: Tensor, tokens: Tensor) -> list[Mistake]:
             changed(lambda t, found, text: found | ({0} if text[-1] == text[t] else set())),
         ),
         Mistake(
+            "Position 0 has a note here, the start token or whatever the first place was filled "
+            "with. It keeps no note: fill with something that is no token.",
+            changed(lambda t, found, text: found | ({0} if text[t] == text[0] else set())),
+        ),
+        Mistake(
+            "The notes are taken from the right neighbor: position s keeps the token that stands "
+            "just *before* it.",
+            changed(
+                lambda t, found, text: {
+                    s for s in range(min(t + 1, T - 1)) if text[s + 1] == text[t]
+                }
+            ),
+        ),
+        Mistake(
+            "The patterns are read the wrong way: the row attends, the column is attended to.",
+            lambda: _pooled(p.mT, right),
+        ),
+        Mistake(
             "Only the last position of each text is looked at.",
             changed(lambda t, found, text: found if t == T - 1 else set()),
         ),
         Mistake(
-            "The heads are averaged: give one number a head.", lambda: _pooled(p, right).mean()
+            "The heads are averaged: give one number per head.", lambda: _pooled(p, right).mean()
         ),
     ]
