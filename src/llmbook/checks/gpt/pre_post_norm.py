@@ -1,6 +1,7 @@
 """Check of exercise 13.31, pre-norm and post-norm."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -223,7 +224,7 @@ def _mistakes(pre: bool, x: Tensor, f: Layer, g: Layer) -> list[Mistake]:
         *(
             Mistake(
                 f"ε is {epsilon:g} here; it should be 1e-5.",
-                lambda epsilon=epsilon: form(lambda y: _norm(y, epsilon)),
+                partial(form, partial(_norm, epsilon=epsilon)),
             )
             for epsilon in (1e-3, 1e-6, 1e-8)
         ),
@@ -234,7 +235,7 @@ def _mistakes(pre: bool, x: Tensor, f: Layer, g: Layer) -> list[Mistake]:
         *(
             Mistake(
                 "LN runs over the wrong dimension; it takes mean and variance over the last one.",
-                lambda axis=axis: form(along(axis)),
+                partial(form, along(axis)),
             )
             for axis in range(x.ndim - 1)
         ),
