@@ -1,6 +1,7 @@
-"""Texts to train on: stories of known entropy, made here, and real corpora, downloaded once."""
+"""Texts to train on: stories and reviews made here, and real corpora, downloaded once."""
 
 from llmbook.data.downloads import imdb_reviews, load, tiny_shakespeare
+from llmbook.data.reviews import generated_reviews
 from llmbook.data.stories import Corpus, corpus
 from llmbook.data.vocabulary import Vocabulary, characters
 
@@ -9,6 +10,7 @@ __all__ = [
     "Vocabulary",
     "characters",
     "corpus",
+    "generated_reviews",
     "imdb_reviews",
     "load",
     "tiny_shakespeare",
