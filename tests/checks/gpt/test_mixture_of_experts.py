@@ -59,7 +59,7 @@ def balance_by_loop(logits):
 def balance_by_bincount(logits):
     tokens, n = logits.shape
     counts = torch.bincount(logits.argmax(-1), minlength=n).to(logits)
-    return torch.einsum("e,te->", counts, logits.softmax(-1))[None] * n / tokens**2
+    return torch.einsum("i,ti->", counts, logits.softmax(-1))[None] * n / tokens**2
 
 
 def kept(expert, n_experts, capacity_factor):
@@ -136,11 +136,11 @@ class ByDispatch(Layer):
         capacity = math.ceil(factor * len(tokens) / n)
         place = (one_hot.cumsum(0) - 1) * one_hot
         dispatch = F.one_hot(place, max(capacity, len(tokens)))[..., :capacity] * one_hot[..., None]
-        buffers = torch.einsum("tec,td->ecd", dispatch.to(x), tokens)
+        buffers = torch.einsum("tic,td->icd", dispatch.to(x), tokens)
         results = torch.stack([e(b) for e, b in zip(self.experts, buffers, strict=True)])
         self.balance = balance_by_bincount(logits)
         self.dropped = (1 - dispatch.sum() / len(tokens)).item()
-        return torch.einsum("tec,te,ecd->td", dispatch.to(x), p, results).reshape(x.shape)
+        return torch.einsum("tic,ti,icd->td", dispatch.to(x), p, results).reshape(x.shape)
 
 
 class ByIndex(Layer):
@@ -565,7 +565,7 @@ WRONG_LAYERS = [
     (combining(lambda t, own, g, m, z, o: torch.where(m, own * g, own)), "only without the gate"),
     (combining(second), "goes to its second expert"),
     (
-        combining(lambda t, own, g, m, z, o: torch.einsum("te,ted->td", z.softmax(-1), o)),
+        combining(lambda t, own, g, m, z, o: torch.einsum("ti,tid->td", z.softmax(-1), o)),
         "All experts take part",
     ),
     (

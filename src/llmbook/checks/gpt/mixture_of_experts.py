@@ -703,7 +703,7 @@ def _layer_mistakes(
         ),
         Mistake(
             "All experts take part, each with its probability; only the chosen one should.",
-            lambda: shaped(torch.einsum("te,etd->td", p, outputs)),
+            lambda: shaped(torch.einsum("ti,itd->td", p, outputs)),
         ),
         *_constant(
             {
