@@ -152,6 +152,17 @@ def targets_too_late(tokens, vocab_size, mask_id, special, generator):
     return inputs, torch.where(targets == -100, -100, inputs)
 
 
+def where_masked(tokens, vocab_size, mask_id, special, generator):
+    """Targets wherever [MASK] stands in the inputs, also where it stood before."""
+    inputs, _ = with_masks(tokens, vocab_size, mask_id, special, generator)
+    return inputs, torch.where(inputs == mask_id, tokens, -100)
+
+
+def only_special(tokens, vocab_size, mask_id, special, generator):
+    """A right answer for texts of nothing but special tokens."""
+    return tokens.clone(), torch.where(torch.isin(tokens, torch.tensor(special)), tokens, -100)
+
+
 def own_seed(tokens, vocab_size, mask_id, special, generator):
     return with_masks(tokens, vocab_size, mask_id, special, torch.Generator().manual_seed(0))
 
@@ -242,8 +253,15 @@ def first_half(tokens, vocab_size, mask_id, special, generator):
         (and_then(lambda t, x, y: (x, torch.where(y == -100, y, t.roll(1, 1)))), "own place"),
         (
             and_then(lambda t, x, y: (x, torch.where((y != -100) & (x == t), -100, y))),
-            "have to be predicted, too",
+            "fits the tokens that change",
         ),
+        (
+            and_then(lambda t, x, y: (x, torch.where((y != -100) & (x == t), -100, y))),
+            "none are left as they are. Those have to be predicted, too",
+        ),
+        (where_masked, "have no target"),
+        (only_special, "No ordinary token has a target"),
+        (and_then(lambda t, x, y: (y, x)), "The results are swapped"),
         (
             and_then(lambda t, x, y: (x, torch.where((y != -100) & (x != 2), -100, y))),
             "have no target",
@@ -274,8 +292,37 @@ def test_wrong_ways_are_named(wrong, named):
 
 
 @pytest.mark.parametrize(
+    "wrong",
+    [
+        and_then(lambda t, x, y: (x, y.masked_fill(y == -100, 0))),
+        and_then(lambda t, x, y: (x, y.masked_fill(y == -100, -1))),
+        and_then(lambda t, x, y: (x, t)),
+        and_then(lambda t, x, y: (y, x)),
+        where_masked,
+    ],
+)
+def test_wrong_targets_are_told_once(wrong):
+    result = check.bert_and_gpt(wrong)
+    assert len({o.message for o in result.outcomes if o.status == "failed"}) == 1, result
+
+
+def test_shares_of_special_tokens_are_not_counted_twice():
+    outcomes = {o.name: o.status for o in check.bert_and_gpt(variant(leave=False)).outcomes}
+    assert outcomes["(b) what becomes of the chosen tokens"] == "passed"
+
+
+@pytest.mark.parametrize(
     ("numbers", "named"),
     [
+        ({"predicted": 0.15}, "How many of 1,000"),
+        ({"predicted": 15}, "in percent"),
+        ({"masked": 0.12}, "How many of 1,000"),
+        ({"masked": 12}, "in percent"),
+        ({"kept": 0.015}, "How many of 1,000"),
+        ({"kept": 1.5}, "in percent"),
+        ({"gap_passes": 30_517}, "special ones"),
+        ({"gap_passes": 30_521}, "One token of the vocabulary is left out"),
+        ({"gap_passes": 30_523}, "not exact"),
         ({"predicted": 120}, "number of [MASK] tokens"),
         ({"predicted": 135}, "tokens that change"),
         ({"predicted": 1000}, "what GPT predicts"),
