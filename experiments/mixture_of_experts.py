@@ -86,7 +86,10 @@ def run(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for record in records:
         seen.append(record)
         if record["step"] == FIRST or record["step"] % EVERY == 0:
-            means = {name: mean(seen, name) for name in ("loss", "load", "dropped")}
+            # The first result is for other processors to repeat, where a token that is torn
+            # between two experts may choose the other one: the loss hardly sees it, the load does.
+            names = ("loss",) if record["step"] == FIRST else ("loss", "load", "dropped")
+            means = {name: mean(seen, name) for name in names}
             kept = ("step", "validation_loss")
             yield {name: record[name] for name in kept if name in record} | {
                 name: value for name, value in means.items() if value != []
