@@ -166,13 +166,15 @@ class Gelu(nn.Module):
         super().__init__()
         self.w1 = nn.Parameter(torch.randn(d_model, d_ff))
         self.w2 = nn.Parameter(torch.randn(d_ff, d_model))
+        self.b1 = nn.Parameter(torch.zeros(d_ff))
+        self.b2 = nn.Parameter(torch.zeros(d_model))
 
     def forward(self, x):
-        return F.relu(x @ self.w1) @ self.w2
+        return F.gelu(x @ self.w1 + self.b1, approximate="tanh") @ self.w2 + self.b2
 
 
 class TokenByToken(Layer):
-    """Other experts, without biases, and one token after the other."""
+    """Experts of another kind, and one token after the other."""
 
     def __init__(self, d_model, d_ff, n_experts, capacity_factor=None):
         super().__init__(d_model, d_ff, n_experts, capacity_factor)
@@ -234,6 +236,27 @@ def test_right_layers_pass(layer):
     assert not result.notes
 
 
+class Rectified(Layer):
+    def __init__(self, d_model, d_ff, n_experts, capacity_factor=None):
+        super().__init__(d_model, d_ff, n_experts, capacity_factor)
+        for expert in self.experts:
+            expert[1] = nn.ReLU()
+
+
+class WithoutBiases(Layer):
+    def __init__(self, d_model, d_ff, n_experts, capacity_factor=None):
+        super().__init__(d_model, d_ff, n_experts, capacity_factor)
+        for expert in self.experts:
+            expert[0] = nn.Linear(d_model, d_ff, bias=False)
+
+
+@pytest.mark.parametrize(("layer", "note"), [(Rectified, "a ReLU"), (WithoutBiases, "biases")])
+def test_other_experts_pass_with_a_note(layer, note):
+    result = check.mixture_of_experts(layer_class=layer)
+    assert result.status != "failed", result
+    assert [note in text for text in result.notes] == [True]
+
+
 @pytest.mark.parametrize(
     "numbers",
     [
@@ -288,6 +311,7 @@ WRONG_ROUTES = {
     "Return two tensors": lambda z: z.softmax(-1).amax(-1),
     "numbers of experts are integers": lambda z: (z.argmax(-1).double(), z.softmax(-1).amax(-1)),
     "No gradient comes through the gate": lambda z: (z.argmax(-1), z.detach().softmax(-1).amax(-1)),
+    "where `exp` overflows": lambda z: top(z, z.exp() / z.exp().sum(-1, keepdim=True)),
 }
 
 
@@ -296,6 +320,16 @@ def test_each_wrong_routing_is_named(message):
     result = check.mixture_of_experts(WRONG_ROUTES[message])
     assert result.status == "failed"
     assert message in result.messages
+
+
+def test_a_gate_without_gradient_fails_for_that_alone():
+    def in_numpy(logits):
+        expert, gate = route(logits.detach())
+        return expert.numpy(), gate.numpy()
+
+    result = check.mixture_of_experts(in_numpy)
+    assert result.messages.count("\n") == 0
+    assert "No gradient comes through the gate" in result.messages
 
 
 # --- Wrong losses ---------------------------------------------------------------------------------
@@ -341,6 +375,7 @@ WRONG_LOSSES = {
     "The sign is reversed": lambda z: -balance(z),
     "one for each expert": of(lambda p, n, h, f, P: n * f * P),
     "No gradient comes through the loss": lambda z: balance(z.detach()),
+    "multiplied with the number of tokens": of(lambda p, n, h, f, P: len(p) * f.dot(P)),
 }
 
 
@@ -349,6 +384,20 @@ def test_each_wrong_loss_is_named(message):
     result = check.mixture_of_experts(balance_loss=WRONG_LOSSES[message])
     assert result.status == "failed"
     assert message in result.messages
+
+
+def test_a_loss_that_is_a_plain_number_fails_for_its_gradient_alone():
+    result = check.mixture_of_experts(balance_loss=lambda z: balance(z).item())
+    assert result.messages.count("\n") == 0
+    assert "No gradient comes through the loss" in result.messages
+
+
+@pytest.mark.parametrize("message", ["with the number of tokens", "One of f and P is a sum"])
+def test_a_mistake_that_others_look_like_keeps_its_name(message):
+    (wrong,) = (wrong for name, wrong in WRONG_LOSSES.items() if message in name)
+    messages = check.mixture_of_experts(balance_loss=wrong).messages
+    assert message in messages
+    assert "The factor n" not in messages
 
 
 def test_a_loss_with_an_unknown_mistake_is_refused():
@@ -378,6 +427,12 @@ WRONG_MASKS = {
     "An equal share is rounded up before": with_capacity(
         lambda e, n, c: math.ceil(c * math.ceil(len(e) / n))
     ),
+    "An equal share is rounded up, and not what": with_capacity(
+        lambda e, n, c: c * math.ceil(len(e) / n)
+    ),
+    "the tokens of all others are dropped": lambda e, n, c: (
+        F.one_hot(e, n).cumsum(0) <= math.ceil(c * len(e) / n)
+    ).all(-1),
     "An equal share is rounded down before": with_capacity(
         lambda e, n, c: math.ceil(c * (len(e) // n))
     ),
@@ -488,6 +543,43 @@ class FirstBalance(Layer):
     def account(self, logits, mask):
         if not hasattr(self, "balance"):
             super().account(logits, mask)
+
+
+def of_kept_tokens(self, logits, mask):
+    self.balance = balance(logits[mask])
+
+
+class Adding(Layer):
+    def account(self, logits, mask):
+        before = getattr(self, "balance", 0.0)
+        super().account(logits, mask)
+        self.balance = self.balance + before
+
+
+class ReturnsBoth(Layer):
+    def forward(self, x):
+        return super().forward(x), self.balance
+
+
+class AlwaysLimited(Layer):
+    def __init__(self, d_model, d_ff, n_experts, capacity_factor=None):
+        super().__init__(d_model, d_ff, n_experts, capacity_factor or 1.0)
+
+
+def column_by_column(self, expert, x, gate):
+    if x.ndim != 3:
+        return kept(expert, len(self.experts), self.factor)
+    columns = expert.view(x.shape[:-1]).T
+    mask = kept(columns.flatten(), len(self.experts), self.factor)
+    return mask.view(columns.shape).T.flatten()
+
+
+def top_two(tokens, own, gate, mask, logits, outputs, scaled=False):
+    p, experts = logits.softmax(-1).topk(2)
+    if scaled:
+        p = p / p.sum(-1, keepdim=True)
+    chosen = outputs[torch.arange(len(tokens))[:, None], experts]
+    return (p[..., None] * chosen).sum(1) * mask
 
 
 class InOrder(Layer):
@@ -605,10 +697,17 @@ WRONG_LAYERS = [
         "In the layer: The capacity is rounded down",
     ),
     (accounting(after_dropping), "counts what is left after dropping"),
+    (accounting(of_kept_tokens), "counts what is left after dropping"),
+    (Adding, "`balance` adds up"),
+    (ReturnsBoth, "Return the output alone"),
+    (AlwaysLimited, "With `capacity_factor=None` no token is dropped"),
+    (keeping(column_by_column), "column by column"),
+    (combining(top_two), "goes to two experts"),
+    (combining(lambda *args: top_two(*args, scaled=True)), "goes to two experts"),
     (accounting(detached_balance), "No gradient comes through `balance`"),
     (accounting(no_balance), "no attribute `balance`"),
     (accounting(weighted_balance), "`balance`: The weight of the loss"),
-    (accounting(n_dropped), "the number of dropped tokens; their share"),
+    (accounting(n_dropped), "the number of dropped tokens; it"),
     (accounting(share_kept), "the share of tokens that are kept"),
     (FirstBalance, "`balance`: "),
     (combining(lambda t, own, g, m, z, o: own * g.detach() * m), "does not reach `router.weight`"),
@@ -632,6 +731,7 @@ def test_each_wrong_layer_is_named(layer, message):
     result = check.mixture_of_experts(layer_class=layer)
     assert result.status == "failed"
     assert message in result.messages
+    assert "itself broke" not in result.messages
 
 
 # --- Wrong numbers --------------------------------------------------------------------------------
@@ -645,7 +745,7 @@ def test_each_wrong_layer_is_named(layer, message):
         ("total_parameters", 4 * 2 * 64 * 256, "and the experts have biases"),
         ("total_parameters", 33_088, "of one expert"),
         ("total_parameters", 132_608 + 4, "The router has no bias"),
-        ("total_parameters", 33_344, "all are asked"),
+        ("total_parameters", 33_344, "count all"),
         ("active_parameters", 33_088, "The router takes part for every token"),
         ("active_parameters", 33_088 + 64, "all rows take part"),
         ("active_parameters", 2 * 64 * 256 + 256, "The experts have biases"),
@@ -658,6 +758,9 @@ def test_each_wrong_layer_is_named(layer, message):
         ("dropped_share", 96, "number of dropped tokens"),
         ("dropped_share", 0, "of no use"),
         ("dropped_share", 18.75, "percentage"),
+        ("factor_without_drops", 1.75, "still drops tokens"),
+        ("factor_without_drops", 1.9921875, "no multiple of 0.25"),
+        ("factor_without_drops", 1.9922, "give a multiple of 0.25"),
         ("factor_without_drops", 4, "this batch needs less"),
         ("factor_without_drops", 256, "That is the capacity"),
         ("factor_without_drops", 0.5, "how many times an equal share"),

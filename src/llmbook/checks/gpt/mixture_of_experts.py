@@ -54,7 +54,7 @@ def mixture_of_experts(
     dropped_share
         (e) Dropped tokens as a fraction of all tokens, from 0 to 1.
     factor_without_drops
-        (e) The smallest capacity factor at which no token of that batch is dropped.
+        (e) The smallest multiple of 0.25 that, as a capacity factor, drops no token of that batch.
     """
     session = Session("mixture_of_experts")
     _check_route(session, route)
@@ -72,7 +72,7 @@ def mixture_of_experts(
             "The router has weights, and the experts have biases, too.": 131_072,
             "These are the parameters of one expert.": 33_088,
             "The router has no bias.": 132_612,
-            "These are the parameters that take part for one token; all are asked.": 33_344,
+            "These are the parameters that take part for one token; count all.": 33_344,
         },
     )
     session.number(
@@ -99,8 +99,8 @@ def mixture_of_experts(
         mistakes={
             "That is the share at capacity factor 1.": 0.25,
             "That is the share that is kept.": 0.8125,
-            "That is the share of the fullest expert's tokens; it is asked of all tokens.": 0.375,
-            "That is the number of dropped tokens; their share of all tokens is asked.": 96,
+            "That is a share of the fullest expert's tokens; take it of all tokens.": 0.375,
+            "That is the number of dropped tokens; it should be their share of all tokens.": 96,
             "All experts together have room enough, but the room that one leaves empty is of no "
             "use to the tokens of another.": 0,
         },
@@ -109,11 +109,14 @@ def mixture_of_experts(
         "capacity factor without drops",
         factor_without_drops,
         2,
-        rtol=1e-3,
+        rtol=1e-6,
         mistakes={
+            "There the fullest expert still drops tokens: it has less room than was chosen.": 1.75,
+            "That is as far as rounding up helps; but it is no multiple of 0.25.": 255 / 128,
+            "That is as far as rounding up helps; but give a multiple of 0.25.": 1.9922,
             "At that factor no token could be dropped even if all chose the same expert; this "
             "batch needs less.": 4,
-            "That is the capacity; the factor is asked that leads to it.": 256,
+            "That is the capacity; give the factor that leads to it.": 256,
             "That is the share of the tokens that chose the fullest expert: how many times an "
             "equal share is it?": 0.5,
         },
@@ -149,7 +152,7 @@ def _check_route(session: Session, route: Any) -> None:
         _, gate = _route(session, route, logits)
         p = logits.detach().double().softmax(-1)
         chosen = p.argmax(-1)
-        if not isinstance(gate, Tensor) or gate.shape != chosen.shape:
+        if to_tensor(gate).shape != chosen.shape:
             raise Failure("The gradient is compared once the outputs are right.")
         upstream = torch.arange(1.0, 6)
         # The derivative of a softmax's output p_c with respect to logit j: p_c (δ_cj − p_j).
@@ -174,6 +177,11 @@ def _compare_route(session: Session, route: Any, logits: Tensor) -> None:
     double = logits.double()
     p = double.softmax(-1)
     right_gate, chosen = p.max(-1)
+    if gate.is_floating_point() and gate.isnan().any() and logits.abs().max() > 80:
+        raise Failure(
+            f"A gate is NaN for logits up to {logits.abs().max():g}, where `exp` overflows: use "
+            "PyTorch's softmax, or subtract a token's largest logit first."
+        )
     if (
         expert.shape == chosen.shape
         and torch.equal(gate.double(), chosen.double())
@@ -266,7 +274,7 @@ def _gradient(output: Any, wanted: Tensor, upstream: Tensor, what: str, of: str)
     if not isinstance(output, Tensor) or not output.requires_grad:
         raise Failure(
             f"No gradient comes through {what}: is something detached, under `no_grad`, or turned "
-            "into a plain number?"
+            "into a plain number or an array, which has none?"
         )
     upstream = upstream.to(output).reshape(output.shape)
     (got,) = torch.autograd.grad(output, wanted, upstream, allow_unused=True)
@@ -279,35 +287,38 @@ def _gradient(output: Any, wanted: Tensor, upstream: Tensor, what: str, of: str)
 
 
 def _check_balance(session: Session, balance_loss: Any) -> None:
+    named: list[str] = []  # mistakes so far: where several fit, the same one again
+
+    def compare(logits: Tensor) -> None:
+        _compare_balance(session.call(balance_loss, logits), logits, named=named)
+
     @session.test("balancing loss: three tokens, two experts")
     def _() -> None:
-        logits = torch.tensor([[1.0, 3.0], [0.5, -1.0], [2.0, 2.5]])
-        _compare_balance(session.call(balance_loss, logits), logits)
+        compare(torch.tensor([[1.0, 3.0], [0.5, -1.0], [2.0, 2.5]]))
 
     @session.test("balancing loss: nine tokens, four experts")
     def _() -> None:
-        logits = torch.randn(9, 4) + torch.tensor([1.0, 0.0, 0.5, -1.0])
-        _compare_balance(session.call(balance_loss, logits), logits)
+        compare(torch.randn(9, 4) + torch.tensor([1.0, 0.0, 0.5, -1.0]))
 
     @session.test("balancing loss: as many tokens as experts; one token; float64, not contiguous")
     def _() -> None:
         wide = torch.randn(3, 8, dtype=torch.float64).T
         for logits in (torch.randn(4, 4), torch.tensor([[0.3, -0.2, 0.9]]), wide):
-            _compare_balance(session.call(balance_loss, logits), logits)
+            compare(logits)
 
     @session.test("balancing loss: equal shares, and one expert that gets everything")
     def _() -> None:
         equal = 20 * torch.eye(4).repeat(3, 1)
         collapsed = torch.tensor([0.0, 30.0, 0.0, 0.0]).repeat(6, 1)
         for logits in (equal, collapsed):
-            _compare_balance(session.call(balance_loss, logits), logits)
+            compare(logits)
 
     @session.test("balancing loss: its gradient")
     def _() -> None:
         logits = torch.randn(6, 3) + torch.tensor([1.0, 0.0, -1.0])
         logits.requires_grad_()
         got = session.call(balance_loss, logits)
-        if not isinstance(got, Tensor) or got.numel() != 1:
+        if to_tensor(got).numel() != 1:
             raise Failure("The gradient is compared once the value is right.")
         got = _gradient(got, logits, torch.tensor(1.0), "the loss", "the logits")
         p = logits.detach().double().softmax(-1)
@@ -324,7 +335,11 @@ def _shares(scores: Tensor) -> Tensor:
 
 
 def _compare_balance(
-    got: Any, logits: Tensor, what: str = "", more: Sequence[Mistake] = ()
+    got: Any,
+    logits: Tensor,
+    what: str = "",
+    more: Sequence[Mistake] = (),
+    named: list[str] | None = None,
 ) -> None:
     got, double = to_tensor(got), logits.double()
     n, p = logits.shape[-1], double.softmax(-1)
@@ -341,6 +356,9 @@ def _compare_balance(
         "the more experts, the weaker it pulls.": right / n,
         "The loss is divided by n; it is multiplied with n.": right / n**2,
         "The factor n stands there twice.": right * n,
+        "The sum is multiplied with the number of tokens; n is the number of experts.": (
+            right / n * len(logits)
+        ),
         "f is taken from the probabilities; it counts the tokens that choose each expert.": (
             n * mean.dot(mean)
         ),
@@ -367,13 +385,15 @@ def _compare_balance(
         "loss.": n * mean.dot(mean) - 1,
         "The sign is reversed.": -right,
     }
-    mistakes = _constant(values, what)
+    named = [] if named is None else named
+    mistakes = [*more, *_constant(values, what)]
+    mistakes.sort(key=lambda mistake: mistake.message not in named)
     try:
-        expect_close(
-            got, right, inputs={"logits": logits}, mistakes=[*more, *mistakes], rtol=1e-4, atol=1e-6
-        )
+        expect_close(got, right, inputs={"logits": logits}, mistakes=mistakes, rtol=1e-4, atol=1e-6)
     except Failure as failure:
-        known = str(failure) in {m.message for m in (*more, *mistakes)}
+        known = str(failure) in {mistake.message for mistake in mistakes}
+        if known:
+            named.append(str(failure))
         raise Failure(str(failure) if known else what + str(failure)) from None
 
 
@@ -435,6 +455,8 @@ def _kept_mistakes(expert: list[int], n: int, factor: float) -> dict[str, list[b
         "The capacity factor is not used.": math.ceil(tokens / n),
         "An equal share is rounded up before it is multiplied with the factor; round once, at the "
         "end.": math.ceil(factor * math.ceil(tokens / n)),
+        "An equal share is rounded up, and not what the factor makes of it; round up once, at the "
+        "end.": factor * math.ceil(tokens / n),
         "An equal share is rounded down before it is multiplied with the factor; round once, at "
         "the end.": math.ceil(factor * (tokens // n)),
         "The capacity is not divided by the number of experts.": factor * tokens,
@@ -446,6 +468,7 @@ def _kept_mistakes(expert: list[int], n: int, factor: float) -> dict[str, list[b
         ),
     }
     correct = _keep(expert, right)
+    first_drop = correct.index(False) if False in correct else tokens
     return {
         "The mask is inverted: True is for tokens that are kept.": [not k for k in correct],
         "The last tokens of a full expert are kept; keep the first.": _keep(expert[::-1], right)[
@@ -456,7 +479,11 @@ def _kept_mistakes(expert: list[int], n: int, factor: float) -> dict[str, list[b
         ],
         "The experts share one capacity: the first tokens are kept, whichever expert they chose; "
         "each expert has a capacity of its own.": [i < right for i in range(tokens)],
-    } | {text: _keep(expert, capacity) for text, capacity in capacities.items()}
+        **{text: _keep(expert, capacity) for text, capacity in capacities.items()},
+        "Once an expert is too full, the tokens of all others are dropped as well.": [
+            i < first_drop for i in range(tokens)
+        ],
+    }
 
 
 def _mask(session: Session, kept: Any, case: tuple[list[int], int, float]) -> list[bool]:
@@ -513,9 +540,13 @@ def _check_layer(session: Session, layer_class: Any) -> None:
                     f"An expert has {size} parameters. A matrix to d_ff and one back, for "
                     f"d_model = 6 and d_ff = 10, are 120, and their biases 16 more."
                 )
+            if size < 2 * 6 * 10 + 6 + 10:
+                session.note("your experts lack some of the biases that (d) asks for")
             plus, minus, zero = (session.call(expert, factor * x) for factor in (1.0, -1.0, 0.0))
             if torch.allclose(plus + minus, 2 * zero, rtol=1e-3, atol=1e-4):
                 raise Failure("An expert is linear: is the activation missing?")
+            if _has_kinks(partial(session.call, expert.double())):
+                session.note("your experts have a ReLU or the like; (d) asks for a GELU")
 
     @session.test("layer: six tokens, three experts, no limit")
     def _() -> None:
@@ -539,9 +570,11 @@ def _check_layer(session: Session, layer_class: Any) -> None:
     @session.test("layer: `balance` and `dropped` of the last pass")
     def _() -> None:
         layer = _make(session, layer_class, 6, 8, 4, 1.0)
+        before = 0.0
         for x in (torch.randn(2, 4, 6), torch.randn(3, 7, 6) + 0.5):
             session.call(layer, x)
-            _compare_attributes(layer, x)
+            _compare_attributes(layer, x, before)
+            before = float(to_tensor(layer.balance))
 
     @session.test("layer: gradients of the router")
     def _() -> None:
@@ -558,7 +591,9 @@ def _check_layer(session: Session, layer_class: Any) -> None:
         (theirs,) = torch.autograd.grad(right, again, upstream.double())
         expect_close(ours, theirs, rtol=1e-3)
 
-        session.call(layer, x)  # a graph of its own
+        layer = _make(session, layer_class, 6, 8, 4, 1.0)
+        weight = layer.router.weight
+        session.call(layer, x)
         _gradient(
             getattr(layer, "balance", None),
             weight,
@@ -591,7 +626,7 @@ def _make(
             f"{tuple(router.weight.shape)}; it should be {(n, d)}."
         )
     if router.bias is not None:
-        raise Failure("The router has a bias; it is asked for without one.")
+        raise Failure("The router has a bias; it should have none.")
     if not isinstance(experts, nn.ModuleList):
         raise Failure(
             "The layer holds its experts as `experts`, an `nn.ModuleList`; in a plain list, their "
@@ -608,6 +643,13 @@ def _make(
         for parameter in layer.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator))
     return layer.eval()
+
+
+def _has_kinks(function: Callable[[Tensor], Tensor]) -> bool:
+    """Whether a function of six numbers is straight on most of a line, between kinks."""
+    line = torch.linspace(-1, 1, 101, dtype=torch.float64)[:, None] * torch.randn(6).double()
+    bend = function(line).detach().diff(n=2, dim=0).abs().amax(dim=-1)
+    return bool((bend < 1e-9 * bend.max()).double().mean() > 0.5)
 
 
 def _parts(layer: Any, x: Tensor, factor: float | None, weight: Tensor) -> dict[str, Tensor]:
@@ -635,7 +677,10 @@ def _compare_layer(
     session: Session, layer_class: Any, x: Tensor, n: int, factor: float | None = None
 ) -> None:
     layer = _make(session, layer_class, x.shape[-1], 8, n, factor).to(x.dtype)
-    got = to_tensor(session.call(layer, x))
+    got = session.call(layer, x)
+    if isinstance(got, tuple | list | dict):
+        raise Failure("Return the output alone; `balance` and `dropped` are attributes.")
+    got = to_tensor(got)
     parts = _parts(layer, x.double(), factor, layer.router.weight.detach().double())
     expect_shape(got, x.shape)
     expect_close(
@@ -688,6 +733,20 @@ def _layer_mistakes(
         capacity = _capacity(x.shape[-2], n, factor or n)
         return masked([k for row in rows for k in _keep(row, capacity)])
 
+    def column_by_column() -> Tensor:
+        order = everyone.view(x.shape[:-1])
+        order = order.permute(*reversed(range(order.ndim))).flatten()
+        mask = torch.empty(len(tokens), dtype=torch.bool)
+        capacity = _capacity(len(tokens), n, factor or n)
+        mask[order] = torch.tensor(_keep(chosen[order].tolist(), capacity))
+        return masked(mask)
+
+    def top_two(*, scaled: bool) -> Tensor:
+        weights, experts = p.topk(2)
+        if scaled:
+            weights = weights / weights.sum(-1, keepdim=True)
+        return shaped(torch.einsum("tk,tkd->td", weights, outputs[experts, everyone[:, None]]))
+
     def expert_by_expert() -> Tensor:
         return shaped((keep * gate * own)[chosen.argsort(stable=True)])
 
@@ -729,7 +788,23 @@ def _layer_mistakes(
         ),
     ]  # fmt: skip
     if factor is None:
-        return mistakes
+        return [
+            *mistakes,
+            *(
+                Mistake(
+                    "Each token goes to two experts; here it goes to one.",
+                    partial(top_two, scaled=scaled),
+                )
+                for scaled in (False, True)
+            ),
+            *(
+                Mistake(
+                    "With `capacity_factor=None` no token is dropped; here some are.",
+                    partial(masked, _keep(chosen.tolist(), _capacity(len(tokens), n, limit))),
+                )
+                for limit in (1.0, 1.25, 1.5)
+            ),
+        ]
     return [
         *mistakes,
         Mistake(
@@ -748,6 +823,10 @@ def _layer_mistakes(
             by_probability,
         ),
         Mistake(
+            "Places are handed out column by column; the tokens lie in x row by row.",
+            column_by_column,
+        ),
+        Mistake(
             "The capacity is worked out for each text alone; it is that of all tokens of the call.",
             text_by_text,
         ),
@@ -761,7 +840,8 @@ def _layer_mistakes(
     ]
 
 
-def _compare_attributes(layer: Any, x: Tensor) -> None:
+def _compare_attributes(layer: Any, x: Tensor, before: float) -> None:
+    """Compare `balance` and `dropped`; `before` is the `balance` of the pass before."""
     parts = _parts(layer, x.double(), 1.0, layer.router.weight.detach().double())
     logits, keep = parts["logits"], parts["keep"]
     for name in ("balance", "dropped"):
@@ -769,28 +849,33 @@ def _compare_attributes(layer: Any, x: Tensor) -> None:
             raise Failure(f"After a pass, the layer has no attribute `{name}`.")
     p, n = logits.softmax(-1), logits.shape[-1]
     processed = torch.bincount(parts["chosen"][keep], minlength=n).double()
+    without_dropped = (processed / len(keep), p), (processed / processed.sum(), p)
+    added = before + n * _shares(logits).dot(p.mean(0))
     _compare_balance(
         layer.balance,
         logits,
         "`balance`: ",
         [
-            mistake
-            for counts in (processed / len(keep), processed / processed.sum())
-            for mistake in _constant(
-                {
-                    "`balance` counts what is left after dropping, and cannot see how full an "
-                    "expert was; count the router's choices.": n * counts.dot(p.mean(0))
-                }
-            )
+            *_constant({"`balance` adds up over the passes; it is that of the last one.": added}),
+            *(
+                mistake
+                for counts, seen in (*without_dropped, (processed / processed.sum(), p[keep]))
+                for mistake in _constant(
+                    {
+                        "`balance` counts what is left after dropping, and cannot see how full an "
+                        "expert was; count the router's choices.": n * counts.dot(seen.mean(0))
+                    }
+                )
+            ),
         ],
     )
     dropped = (~keep).double().mean()
     got = to_tensor(layer.dropped, "`dropped`")
     mistakes = {
-        "`dropped` is the number of dropped tokens; their share is asked.": dropped * len(keep),
+        "`dropped` is the number of dropped tokens; it should be their share.": dropped * len(keep),
         "`dropped` is the share of tokens that are kept.": 1 - dropped,
         "`dropped` is the number of tokens that are kept.": (1 - dropped) * len(keep),
-        "`dropped` is a percentage; a fraction is asked.": 100 * dropped,
+        "`dropped` is a percentage; it should be a fraction.": 100 * dropped,
     }
     expect_close(
         got.reshape(()) if got.numel() == 1 else got,
