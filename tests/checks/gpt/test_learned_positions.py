@@ -204,6 +204,19 @@ class Asserted(Refusing):
         return torch.arange(x.shape[1])
 
 
+class StrictlyShorter(Table):
+    def forward(self, x):
+        if x.shape[1] >= len(self.rows):
+            raise ValueError("too long")
+        return x + self.rows[: x.shape[1]]
+
+
+class ForPadding(WithEmbedding):
+    def __init__(self, context_length, d_model):
+        super().__init__(context_length, d_model)
+        self.table.padding_idx = 0
+
+
 class Truncated(Table):
     def forward(self, x):
         x = x[:, : len(self.rows)]
@@ -226,7 +239,10 @@ class OneRowForAll(Table):
         (starting(torch.zeros), "all numbers of the table are the same".capitalize()),
         (starting(torch.rand), "At the start the table has mean 0.5"),
         (starting(lambda n, d: 0.1 * torch.randn(n, d)), "standard deviation 0.1"),
-        (starting(lambda n, d: 0.02 * torch.randn(d, n)), "one row for each position"),
+        (starting(lambda n, d: math.sqrt(0.02) * torch.randn(n, d)), "neither the variance"),
+        (starting(lambda n, d: 0.02**2 * torch.randn(n, d)), "nor the root of it"),
+        (starting(lambda n, d: 0.02 * torch.randn(d, n)), "(transposed: positions are rows)"),
+        (starting(lambda n, d: 0.02 * torch.randn(1, d, n)), "(transposed: positions are rows)"),
         (starting(lambda n, d: 0.02 * torch.randn(n, 1)), "one row for each position"),
         (starting(lambda n, d: torch.randn(n, d), requires_grad=False), "require gradients"),
         (NotRegistered, "nothing that an optimizer could train"),
@@ -236,8 +252,10 @@ class OneRowForAll(Table):
         (Wrapped, "no error, but an output (shape (2, 5, 6))"),
         (Truncated, "no error, but an output (shape (2, 4, 6))"),
         (OneRowForAll, "a table of 1 row: no error"),
-        (OutOfRange, "PyTorch stops with `IndexError`"),
-        (Asserted, "`AssertionError`"),
+        (OutOfRange, "it stops with `IndexError`"),
+        (Asserted, "it stops with `AssertionError`"),
+        (StrictlyShorter, "exactly as long as the table is allowed"),
+        (ForPadding, "Row 0 gets no gradient"),
     ],
 )
 def test_each_mistake_of_the_table_is_named(answer, message):
@@ -259,8 +277,15 @@ def test_each_mistake_of_the_table_is_named(answer, message):
         ({"trained_rows": 1024}, "share the rows"),
         ({"trained_rows": 63}, "last token of a window"),
         ({"trained_rows": 65}, "never read"),
+        ({"trained_rows": 192}, "never get one"),
         ({"untrained_factor": 1}, "second part"),
-        ({"untrained_factor": 0.9}, "not a mistake known"),
+        ({"untrained_factor": 0.3}, "not a mistake known"),
+        ({"untrained_factor": 0.9}, "in all 5,000 steps"),
+        ({"untrained_factor": 1 - 5000 * 1e-4}, "but of what is left"),
+        ({"untrained_factor": 1.649}, "has grown"),
+        ({"untrained_factor": 0.02 * math.exp(-0.5)}, "asked is the fraction"),
+        ({"untrained_factor": 0.759}, "the learning rate is constant"),
+        ({"untrained_factor": 0.61}, "not to three digits"),
         ({"untrained_factor": 0.9999}, "second part"),
         ({"untrained_factor": 0}, "does not vanish"),
         ({"untrained_factor": 1 - (1 - 1e-4) ** 5000}, "what a row has lost"),
@@ -274,6 +299,12 @@ def test_each_wrong_number_is_named(answers, message):
     assert result.status == "failed"
     assert message in result.messages
     assert not any(right in result.messages for right in ("786", "0.606", "0.607"))
+
+
+def test_gradients_of_wrong_outputs_are_not_compared():
+    result = check.learned_positions(combining(lambda x, rows: x + rows[1 : n(x) + 1]))
+    assert "Gradients are compared once the outputs are right" in result.messages
+    assert "The gradient" not in result.messages
 
 
 def test_the_placeholder_is_not_attempted():

@@ -2,6 +2,7 @@
 
 import copy
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaMLP, LlamaRMSNorm
 
 from llmbook import check
-from llmbook.gpt import GPT, GPTConfig
+from llmbook.gpt import GPT
 
 # --- Right answers, structurally different --------------------------------------------------------
 
@@ -169,6 +170,32 @@ def test_a_whole_answer_passes(modernize):
 def test_a_right_model_passes_alone(modernize):
     result = check.rmsnorm_swiglu(modernize=modernize)
     assert result.status != "failed", result
+    assert not result.notes
+
+
+def test_an_own_norm_may_be_that_of_pytorch_underneath():
+    result = check.rmsnorm_swiglu(ByTorch, Layer, modernizer(ByTorch, Layer))
+    assert result.status != "failed", result
+
+
+def started_as_gpt(model):
+    """All weights drawn as those of a GPT at the start, not only those of the new layers."""
+    modernizer(Norm, Layer)(model)
+    for name, p in model.named_parameters():
+        if p.ndim == 2:
+            nn.init.normal_(p, std=0.02 / (6**0.5 if "down" in name else 1))
+    return model
+
+
+def newly_built(model):
+    return modernizer(Norm, Layer)(GPT(model.config))
+
+
+@pytest.mark.parametrize("modernize", [started_as_gpt, newly_built])
+def test_other_weights_drawn_again_are_noted_not_failed(modernize):
+    result = check.rmsnorm_swiglu(Norm, Layer, modernize, swiglu_width=171, llama_width=11008)
+    assert result.passed, result
+    assert any("`tokens.weight` has other numbers" in note for note in result.notes)
 
 
 def test_the_reference_is_that_of_hugging_face():
@@ -211,9 +238,12 @@ WRONG_NORMS = {
         x / (mean_square(centered(x)) + e).sqrt() * g
     ),
     "The square root is missing": lambda x, g, e: x / (mean_square(x) + e) * g,
-    "multiplied with its root mean square": lambda x, g, e: x * (mean_square(x) + e).sqrt() * g,
+    "multiplied by its root mean square": lambda x, g, e: x * (mean_square(x) + e).sqrt() * g,
     "summed, not averaged": lambda x, g, e: x / (x.pow(2).sum(-1, keepdim=True) + e).sqrt() * g,
     "wrong power of the width": lambda x, g, e: x / (mean_square(x) / x.shape[-1] + e).sqrt() * g,
+    "taken first, and then squared": lambda x, g, e: (
+        x / (x.mean(-1, keepdim=True) ** 2 + e).sqrt() * g
+    ),
     "absolute values": lambda x, g, e: x / (x.abs().mean(-1, keepdim=True) + e) * g,
     "outside the root": lambda x, g, e: x / (mean_square(x).sqrt() + e) * g,
     "Epsilon is missing": lambda x, g, e: x / mean_square(x).sqrt() * g,
@@ -258,6 +288,23 @@ class InHalf(Norm):
         return self.normalize(x, self.gain, self.eps)
 
 
+class AlwaysInHalf(Norm):
+    def forward(self, x):
+        return self.normalize(x.half(), self.gain.half(), self.eps).to(x.dtype)
+
+
+class RandomGain(Norm):
+    def __init__(self, d_model, eps=1e-5):
+        super().__init__(d_model, eps)
+        nn.init.normal_(self.gain)
+
+
+class GainOfThreeDimensions(Norm):
+    def __init__(self, d_model, eps=1e-5):
+        super().__init__(d_model, eps)
+        self.gain = nn.Parameter(torch.ones(1, 1, d_model))
+
+
 class AlwaysFloat(Norm):
     def forward(self, x):
         return super().forward(x).float()
@@ -298,7 +345,10 @@ class FrozenGain(Norm):
     ("norm", "message"),
     [
         (InHalf, "In float16 the squares overflow"),
+        (AlwaysInHalf, "computed in half precision"),
         (AlwaysFloat, "the output is `torch.float32`"),
+        (RandomGain, "The gain does not start at 1"),
+        (GainOfThreeDimensions, "The gain has shape (1, 1, 4)"),
         (WithBias, "a gain and nothing else"),
         (ScalarGain, "one number for each of the"),
         (PlainGain, "The gain is missing: the module has no parameter"),
@@ -311,6 +361,15 @@ def test_each_mistake_around_a_norm_is_named(norm, message):
     result = check.rmsnorm_swiglu(norm_class=norm)
     assert result.status == "failed"
     assert message in result.messages
+
+
+@pytest.mark.parametrize("message", ["The square root is missing", "over the batch"])
+def test_gradients_of_wrong_outputs_are_not_compared(message):
+    function = WRONG_NORMS[message]
+    wrong = type("Wrong", (Norm,), {"normalize": lambda self, x, g, e: function(x, g, e)})
+    result = check.rmsnorm_swiglu(norm_class=wrong)
+    assert "Gradients are compared once the outputs are right" in result.messages
+    assert "The gradient of" not in result.messages
 
 
 # --- Wrong feed-forward layers --------------------------------------------------------------------
@@ -438,20 +497,21 @@ def one_norm_for_all(model):
 
 
 def one_layer_for_all(model):
-    layer = Layer(12, 32, bias=True)
+    d = model.config.d_model
+    layer = Layer(d, round(8 * d / 3), bias=True)
     return modernizer(Norm, lambda d, d_ff, bias: layer)(model)
 
 
 def with_options(model):
-    return GPT(GPTConfig(11, 3, 2, 12, 8, norm="rms", feed_forward="swiglu"))
+    return GPT(replace(model.config, norm="rms", feed_forward="swiglu"))
 
 
 def wide(model):
     return modernizer(Norm, lambda d, d_ff, bias: Layer(d, 4 * d, bias))(model)
 
 
-def a_little_wide(model):
-    return modernizer(Norm, lambda d, d_ff, bias: Layer(d, d_ff + 1, bias))(model)
+def of_width(units):
+    return modernizer(Norm, lambda d, d_ff, bias: Layer(d, units(d), bias))
 
 
 def without_biases(model):
@@ -472,16 +532,21 @@ def frozen(model):
 @pytest.mark.parametrize(
     ("modernize", "message"),
     [
-        (final_norm_forgotten, "`norm (the last one)` is a `LayerNorm`"),
-        (second_norm_forgotten, "`blocks[0].norm2` is a `LayerNorm`"),
-        (layers_forgotten, "`blocks[0].mlp` is a `FeedForward`"),
+        (final_norm_forgotten, "`norm (the last one)` is PyTorch's `LayerNorm`"),
+        (second_norm_forgotten, "`blocks[0].norm2` is PyTorch's `LayerNorm`"),
+        (layers_forgotten, "`blocks[0].mlp` is the given model's `FeedForward`"),
+        (modernizer(nn.RMSNorm, Layer), "`blocks[0].norm1` is PyTorch's `RMSNorm`"),
+        (modernizer(ByLlama, Layer), "`blocks[0].norm1` is a `ByLlama`"),
         (one_norm_for_all, "one and the same module"),
         (one_layer_for_all, "one and the same module"),
         (with_options, "should be one of your own"),
-        (wide, "as wide as the GELU layers were"),
-        (a_little_wide, "the width of the SwiGLU layers"),
-        (without_biases, "have no biases"),
-        (another_attention, "leave the attention alone"),
+        (wide, "as wide as the GELU layer was"),
+        (of_width(lambda d: int(8 * d / 3)), "26 units for d_model = 10. One unit more or less"),
+        (of_width(lambda d: -(-8 * d // 3)), "38 units for d_model = 14. One unit more or less"),
+        (of_width(lambda d: 171), "the width for d_model = 64"),
+        (of_width(lambda d: 3 * d), "30 units for d_model = 10. Is that the width of (c)"),
+        (without_biases, "`blocks[0].mlp.gate` has no bias"),
+        (another_attention, "`blocks.0.attention.qkv.weight` is missing"),
         (frozen, "there is no gradient for `norm.gain`"),
         (lambda model: [model], "Return a `GPT`"),
     ],
@@ -490,6 +555,13 @@ def test_each_wrong_model_is_named(modernize, message):
     result = check.rmsnorm_swiglu(Norm, Layer, modernize)
     assert result.status == "failed"
     assert message in result.messages
+
+
+def test_layers_of_other_names_are_named():
+    modernize = modernizer(Norm, lambda d, d_ff, bias: OtherNames(d, d_ff, bias))
+    result = check.rmsnorm_swiglu(modernize=modernize)
+    assert result.status == "failed"
+    assert "`blocks[0].mlp` has no `nn.Linear` called `gate`" in result.messages
 
 
 @pytest.mark.parametrize(
@@ -501,6 +573,12 @@ def test_each_wrong_model_is_named(modernize, message):
         ({"swiglu_width": 64 * 4 / 3}, "how many matrices"),
         ({"swiglu_width": 128}, "by a quarter"),
         ({"swiglu_width": 192}, "by an eighth"),
+        ({"swiglu_width": 172}, "Hardware may like a multiple of 4"),
+        ({"swiglu_width": 168}, "168 is not the whole number that comes closest. (Hardware"),
+        ({"swiglu_width": 176}, "that was not the question"),
+        ({"swiglu_width": 173}, "173 is not the whole number that comes closest"),
+        ({"llama_width": 11264}, "one multiple of 256 too many"),
+        ({"llama_width": 22016}, "gate and up together"),
         ({"llama_width": 4096 * 8 / 3}, "not yet a multiple"),
         ({"llama_width": 10923}, "no multiple of 256"),
         ({"llama_width": 10922}, "no multiple of 256"),

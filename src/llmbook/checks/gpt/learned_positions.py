@@ -15,6 +15,7 @@ from llmbook.checks.engine import (
     expect_close,
     to_tensor,
 )
+from llmbook.train import TrainConfig, learning_rate
 
 
 def learned_positions(
@@ -71,21 +72,35 @@ def learned_positions(
             "Every text of the batch has the same positions; the 16 texts share the rows.": 64 * 16,
             "The last token of a window has a position of its own, and a prediction after it.": 63,
             "The target after the last token is never read: it needs no position.": 65,
+            "Those are the rows that never get one.": 256 - 64,
         },
     )
+    scheduled = TrainConfig(steps=5000, learning_rate=1e-3, warmup_steps=100)
     session.number(
         "what is left of a row without a gradient",
         untrained_factor,
         (1 - 1e-3 * 0.1) ** 5000,
         rtol=2e-3,
         mistakes={
-            "A gradient of zero does not mean that nothing happens: `AdamW` has a second part that "
-            "does not look at the gradient, in every one of the 5,000 steps.": 1.0,
-            "`AdamW` multiplies the decay with the learning rate.": 0.9**5000,
+            "That is what is left after no step, or after one. `AdamW` has a second part that does "
+            "not look at the gradient, in every one of the 5,000 steps.": 1.0,
+            "`AdamW` multiplies the decay by the learning rate, and in all 5,000 steps.": 0.9,
+            "`AdamW` multiplies the decay by the learning rate.": 0.9**5000,
             "The row gets smaller, but it does not vanish.": 0.0,
             "That is what a row has lost; what is left?": 1 - (1 - 1e-4) ** 5000,
-            "The learning rate alone does not shrink a row: multiply it with the decay.": (
+            "The learning rate alone does not shrink a row: multiply it by the decay.": (
                 (1 - 1e-3) ** 5000
+            ),
+            "A step does not subtract a share of the size at the start, but of what is left.": (
+                1 - 5000 * 1e-4
+            ),
+            "Decay makes a row smaller; this one has grown.": math.exp(0.5),
+            "That is a size, of a row that starts at 0.02; asked is the fraction that is left.": (
+                0.02 * (1 - 1e-4) ** 5000
+            ),
+            "That is what the schedule of the trainings below leaves; here the learning rate is "
+            "constant.": math.prod(
+                1 - 0.1 * learning_rate(scheduled, step) for step in range(1, 5001)
             ),
         },
     )
@@ -156,6 +171,8 @@ def _build(
     ]
     if not tables:
         found = ", ".join(f"`{name}` {tuple(p.shape)}" for name, p in parameters.items())
+        if any(p.shape[-2:] == (d_model, context_length) for p in parameters.values()):
+            found += " (transposed: positions are rows)"
         raise Failure(
             f"Called with context_length = {context_length} and d_model = {d_model}, the module "
             f"has the parameters {found}. Expected is one row for each position, as wide as the "
@@ -196,7 +213,7 @@ def _mistakes(x: Tensor, rows: Tensor) -> list[Mistake]:
             "Only the positions come out, without the batch: they are to be added to `x`.",
             lambda: rows[:n],
         ),
-        Mistake("Positions are multiplied with the tokens, not added.", lambda: x * rows[:n]),
+        Mistake("Positions are multiplied by the tokens, not added.", lambda: x * rows[:n]),
         Mistake("Positions are subtracted.", lambda: x - rows[:n]),
         Mistake(
             "Positions are counted from 1; the first token gets row 0.", lambda: x + rows[1 : n + 1]
@@ -249,7 +266,8 @@ def _compare(session: Session, positions_class: Any, x: Tensor, context_length: 
     try:
         got = session.call(module, x)
     except Failure as failure:
-        raise Failure(str(failure) + _explain(str(failure))) from None
+        full = x.shape[1] == context_length
+        raise Failure(str(failure) + _explain(str(failure), full)) from None
     double = x.double()
     got = to_tensor(got)
     expect_close(
@@ -267,7 +285,9 @@ def _compare(session: Session, positions_class: Any, x: Tensor, context_length: 
         raise Failure(f"For a `{x.dtype}` input and table the output is `{got.dtype}`.")
 
 
-def _explain(failure: str) -> str:
+def _explain(failure: str, full: bool) -> str:
+    if full and "ValueError" in failure:
+        return "\nA text exactly as long as the table is allowed."
     if "Expected tensor for argument #1 'indices'" in failure:
         return (
             "\nA table is looked up with whole numbers: the positions, not `x`, which holds "
@@ -284,9 +304,14 @@ def _explain(failure: str) -> str:
 def _compare_gradients(session: Session, positions_class: Any) -> None:
     x = torch.randn(3, 4, 5, requires_grad=True)
     upstream = torch.randn(3, 4, 5)
-    module, table, _ = _prepare(session, positions_class, x.detach(), context_length=7)
+    module, table, rows = _prepare(session, positions_class, x.detach(), context_length=7)
     got = session.call(module, x)
-    if not isinstance(got, Tensor) or got.shape != upstream.shape:
+    right = (x.detach().double() + rows[:4]).float()
+    if not (
+        isinstance(got, Tensor)
+        and got.shape == right.shape
+        and torch.allclose(got.float(), right, rtol=1e-4, atol=1e-5)
+    ):
         raise Failure("Gradients are compared once the outputs are right.")
     if not got.requires_grad:
         raise Failure("No gradient comes through: is something detached, or under `no_grad`?")
@@ -301,6 +326,8 @@ def _compare_gradients(session: Session, positions_class: Any) -> None:
     expected = torch.zeros(7, 5)
     expected[:4] = upstream.sum(dim=0)
     by_rows = by_table.to_dense().reshape(7, 5)
+    if not by_rows[0].any():
+        raise Failure("Row 0 gets no gradient: is it taken for padding (`padding_idx`)?")
     if not torch.allclose(by_rows, expected, atol=1e-5):
         raise Failure("The gradient of the table is not the sum over the texts of the batch.")
     expect_close(by_x, upstream)
@@ -320,6 +347,11 @@ def _check_start(session: Session, positions_class: Any) -> None:
             "The table starts with a standard deviation of 1, which is what `nn.Embedding` and "
             "`torch.randn` draw: fifty times that of the embedded tokens, which would drown in it."
         )
+    if 0.9 < std / math.sqrt(0.02) < 1.1 or 0.9 < std / 0.02**2 < 1.1:
+        raise Failure(
+            f"The table starts with a standard deviation of {std:.2g}: 0.02 is the standard "
+            "deviation itself, neither the variance nor the root of it."
+        )
     if not 0.018 < std < 0.022 or abs(mean) > 0.002:
         raise Failure(
             f"At the start the table has mean {mean:.3f} and standard deviation {std:.3f}; the "
@@ -331,7 +363,10 @@ def _check_refusal(session: Session, positions_class: Any) -> None:
     for context_length, n in ((4, 5), (1, 3)):
         x = torch.randn(2, n, 6)
         module, _ = _build(session, positions_class, context_length, 6, x)
-        session.call(module, x[:, :1])  # "not attempted", if it is the placeholder
+        try:
+            session.call(module, x[:, :1])  # "not attempted", if it is the placeholder
+        except Failure as failure:
+            raise Failure(str(failure) + _explain(str(failure), context_length == 1)) from None
 
         def attempt(text: Tensor, module: nn.Module = module) -> str:
             try:
@@ -350,6 +385,6 @@ def _check_refusal(session: Session, positions_class: Any) -> None:
                 "theirs, or were dropped, and nobody will notice: raise a `ValueError`."
             )
         raise Failure(
-            case + f"PyTorch stops with `{happened}`, which does not say what is wrong with the "
-            "text. Compare the two lengths first, and raise a `ValueError` that names them."
+            case + f"it stops with `{happened}`. Compare the two lengths first, and raise a "
+            "`ValueError` that names them."
         )

@@ -1,5 +1,6 @@
 """Check of exercise 13.22, RMSNorm and SwiGLU in the place of LayerNorm and the GELU layer."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -65,6 +66,13 @@ def rmsnorm_swiglu(
             "many matrices does the GELU layer have?": 256 / 3,
             "At that width the layer is smaller than the GELU layer by a quarter.": 128,
             "At that width the layer is larger than the GELU layer by an eighth.": 192,
+        }
+        | {
+            f"{units} is not the whole number that comes closest."
+            + " (Hardware may like a multiple of 4; that was not the question.)"
+            * (units % 4 == 0): units
+            for units in range(160, 184)
+            if units not in (170, 171)
         },
     )
     session.number(
@@ -78,6 +86,8 @@ def rmsnorm_swiglu(
             "That is rounded to a whole number, but it is no multiple of 256. ": 10922,
             "That is the multiple of 256 below; Llama takes the one above.": 10752,
             "That is the width of a GELU layer.": 16384,
+            "That is one multiple of 256 too many.": 11264,
+            "That is the width of gate and up together; each of them is half as wide.": 22016,
         },
     )
     _check_modernize(session, modernize, norm_class, feed_forward_class)
@@ -146,11 +156,13 @@ def _check_norm(session: Session, norm_class: Any) -> None:
         x = torch.randn(3, 5, requires_grad=True)
         module, gain, drawn = _norm(session, norm_class, x.detach(), 1e-5)
         got = session.call(module, x)
-        if not isinstance(got, Tensor) or got.shape != x.shape:
+        if not isinstance(got, Tensor):
             raise Failure("Gradients are compared once the outputs are right.")
         right_x = x.detach().double().requires_grad_()
         right_gain = drawn.clone().requires_grad_()
         right = F.rms_norm(right_x, (5,), right_gain, 1e-5)
+        if not _close(got, right.detach()):
+            raise Failure("Gradients are compared once the outputs are right.")
         _compare_gradients(got, {"the inputs": x, "the gain": gain}, right, [right_x, right_gain])
 
     @session.test("RMSNorm: a gain of 1 at the start")
@@ -160,7 +172,12 @@ def _check_norm(session: Session, norm_class: Any) -> None:
         got = to_tensor(session.call(module, x))
         if got.shape == x.shape and not got.any():
             raise Failure("At the start all outputs are 0: the gain has to start at 1.")
-        expect_close(got, F.rms_norm(x, (6,), eps=1e-5), inputs={"x": x})
+        right = F.rms_norm(x, (6,), eps=1e-5)
+        mistakes = [
+            Mistake("The gain does not start at 1.", partial(torch.mul, right, gain.detach()))
+            for gain in module.parameters()
+        ]
+        expect_close(got, right, inputs={"x": x}, mistakes=mistakes)
 
 
 def _norm(
@@ -197,7 +214,7 @@ def _compare_norm(
     rtol: float = 1e-4,
     atol: float = 1e-5,
 ) -> None:
-    module, _, gain = _norm(session, norm_class, x, eps)
+    module, parameter, gain = _norm(session, norm_class, x, eps)
     try:
         got = session.call(module, x)
     except Failure as failure:
@@ -209,12 +226,25 @@ def _compare_norm(
         raise Failure(
             f"For a `{x.dtype}` input the output is `{got.dtype}`; it should be the same."
         )
+    if got.ndim > x.ndim and parameter.ndim > 1:
+        raise Failure(
+            f"The gain has shape {tuple(parameter.shape)}, which gives the output more dimensions "
+            f"than the input has. With shape ({len(gain)},) it fits inputs of any shape."
+        )
     double, eps = x.double(), 1e-5 if eps is None else eps
+    right = F.rms_norm(double, x.shape[-1:], gain, eps)
+    mistakes = _norm_mistakes(double, gain, eps, x.dtype)
+    if x.dtype in (torch.float32, torch.float64) and _close(got, right, tolerance=5e-3):
+        message = (
+            f"For a `{x.dtype}` input the output has about three right digits: is something "
+            "computed in half precision?"
+        )
+        mistakes.append(Mistake(message, lambda: got))
     expect_close(
         got,
-        F.rms_norm(double, x.shape[-1:], gain, eps),
+        right,
         inputs={"x": x, "gain": gain.float(), "eps": eps},
-        mistakes=_norm_mistakes(double, gain, eps, x.dtype),
+        mistakes=mistakes,
         properties={
             "the direction of each token is kept, up to the gain": lambda out: torch.allclose(
                 F.normalize(out.double() / gain, dim=-1), F.normalize(double, dim=-1), atol=1e-3
@@ -283,7 +313,7 @@ def _norm_mistakes(x: Tensor, gain: Tensor, eps: float, dtype: torch.dtype) -> l
         ),
         *wrong("The square root is missing.", lambda: x / (squares + eps)),
         *wrong(
-            "The token is multiplied with its root mean square instead of divided.",
+            "The token is multiplied by its root mean square instead of divided.",
             lambda: x * root,
         ),
         *wrong(
@@ -294,6 +324,10 @@ def _norm_mistakes(x: Tensor, gain: Tensor, eps: float, dtype: torch.dtype) -> l
         *wrong(
             "The squares are summed, and the sum is divided by the wrong power of the width.",
             lambda: x / (x.square().sum(dim=-1, keepdim=True) / d**2 + eps).sqrt(),
+        ),
+        *wrong(
+            "The mean is taken first, and then squared; the squares are taken first.",
+            lambda: x / (x.mean(dim=-1, keepdim=True) ** 2 + eps).sqrt(),
         ),
         *wrong(
             "The mean is taken of the absolute values; take that of the squares.",
@@ -447,9 +481,11 @@ def _swiglu(x: Tensor, gate: Layer, up: Layer, down: Layer) -> list[Tensor]:
     return [F.linear(F.silu(g) * u, *down), F.linear(F.silu(u) * g, *down)]
 
 
-def _close(got: Any, right: Tensor) -> bool:
+def _close(got: Any, right: Tensor, tolerance: float = 1e-4) -> bool:
     got = to_tensor(got)
-    return got.shape == right.shape and torch.allclose(got.double(), right, rtol=1e-4, atol=1e-4)
+    return got.shape == right.shape and torch.allclose(
+        got.double(), right, rtol=tolerance, atol=tolerance
+    )
 
 
 def _compare_feed_forward(
@@ -529,30 +565,57 @@ def _feed_forward_mistakes(x: Tensor, gate: Layer, up: Layer, down: Layer) -> li
 def _check_modernize(
     session: Session, modernize: Any, norm_class: Any, feed_forward_class: Any
 ) -> None:
-    @session.test("a GPT with RMSNorm and SwiGLU")
+    # 8/3 of these widths is rounded up for the one, down for the other.
+    @session.test("a GPT with RMSNorm and SwiGLU, of width 10")
     def _() -> None:
-        torch.manual_seed(0)
-        model = GPT(GPTConfig(vocab_size=11, n_layers=3, n_heads=2, d_model=12, context_length=8))
-        attention = [block.attention for block in model.blocks]
-        before = sum(p.numel() for p in model.parameters())
-        changed = session.call(modernize, model)
-        if not isinstance(changed, GPT):
+        _compare_model(session, modernize, norm_class, feed_forward_class, d_model=10)
+
+    @session.test("a GPT with RMSNorm and SwiGLU, of width 14")
+    def _() -> None:
+        _compare_model(session, modernize, norm_class, feed_forward_class, d_model=14)
+
+
+def _compare_model(
+    session: Session, modernize: Any, norm_class: Any, feed_forward_class: Any, d_model: int
+) -> None:
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(vocab_size=11, n_layers=3, n_heads=1, d_model=d_model, context_length=8))
+    before = {name: p.detach().clone() for name, p in _others(model).items()}
+    changed = session.call(modernize, model)
+    if not isinstance(changed, GPT):
+        raise Failure(
+            f"Return a `GPT`, the given one or another; this is a `{type(changed).__name__}`."
+        )
+    after = _others(changed)
+    for name in before | after:
+        if name not in after or name not in before or after[name].shape != before[name].shape:
             raise Failure(
-                f"Return a `GPT`, the given one or another; this is a `{type(changed).__name__}`."
+                f"Only norms and feed-forward layers change; `{name}` is missing, new or of "
+                "another shape."
             )
-        _check_places(changed, norm_class, feed_forward_class)
-        kept = [type(block.attention) for block in changed.blocks]
-        if kept != [type(a) for a in attention]:
-            raise Failure("Only norms and feed-forward layers change; leave the attention alone.")
-        _check_size(changed, before)
-        tokens = torch.randint(11, (2, 8))
-        logits = session.call(changed, tokens)
-        if tuple(logits.shape) != (2, 8, 11) or not logits.isfinite().all():
-            raise Failure("The changed model does not put out finite logits of shape (2, 8, 11).")
-        F.cross_entropy(logits.flatten(0, 1), tokens.flatten()).backward()  # type: ignore[no-untyped-call]
-        idle = [name for name, p in changed.named_parameters() if p.grad is None]
-        if idle:
-            raise Failure(f"After a backward pass there is no gradient for `{idle[0]}`.")
+    _check_places(changed, norm_class, feed_forward_class)
+    for i, block in enumerate(changed.blocks):
+        _check_layer(f"blocks[{i}].mlp", block.get_submodule("mlp"), d_model)
+    tokens = torch.randint(11, (2, 8))
+    logits = session.call(changed, tokens)
+    if tuple(logits.shape) != (2, 8, 11) or not logits.isfinite().all():
+        raise Failure("The changed model does not put out finite logits of shape (2, 8, 11).")
+    F.cross_entropy(logits.flatten(0, 1), tokens.flatten()).backward()  # type: ignore[no-untyped-call]
+    idle = [name for name, p in changed.named_parameters() if p.grad is None]
+    if idle:
+        raise Failure(f"After a backward pass there is no gradient for `{idle[0]}`.")
+    drawn = [name for name, p in after.items() if not torch.equal(p, before[name])]
+    if drawn:
+        session.note(
+            f"`{drawn[0]}` has other numbers than in the given model: that is harmless before "
+            "training, but a trained model would have to learn them again"
+        )
+
+
+def _others(model: GPT) -> dict[str, nn.Parameter]:
+    """The parameters outside norms and feed-forward layers."""
+    replaced = {"norm", "norm1", "norm2", "mlp"}
+    return {n: p for n, p in model.named_parameters() if not replaced & set(n.split("."))}
 
 
 def _check_places(model: GPT, norm_class: Any, feed_forward_class: Any) -> None:
@@ -567,13 +630,13 @@ def _check_places(model: GPT, norm_class: Any, feed_forward_class: Any) -> None:
         (layers, feed_forward_class, (FeedForward,)),
     ):
         for name, module in places.items():
-            wrong = isinstance(module, old) or (
-                isinstance(mine, type) and not isinstance(module, mine)
-            )
-            if wrong:
+            kind = type(module)
+            own = issubclass(kind, mine) if isinstance(mine, type) else kind not in old
+            if not own:
+                source = {"torch": "PyTorch's ", "llmbook": "the given model's "}
+                whose = source.get(kind.__module__.split(".")[0], "a ")
                 raise Failure(
-                    f"`{name}` is a `{type(module).__name__}`; it should be one of your own "
-                    "modules."
+                    f"`{name}` is {whose}`{kind.__name__}`; it should be one of your own modules."
                 )
         first: dict[int, str] = {}
         for name, module in places.items():
@@ -585,24 +648,26 @@ def _check_places(model: GPT, norm_class: Any, feed_forward_class: Any) -> None:
             first[id(module)] = name
 
 
-def _check_size(model: GPT, before: int) -> None:
-    """Compare the number of parameters, with biases in the feed-forward layers or without."""
-    d, width, n = 12, 32, len(model.blocks)
-    others = before - (2 * n + 1) * 2 * d - n * (8 * d * d + 5 * d) + (2 * n + 1) * d
-    size = sum(p.numel() for p in model.parameters())
-    with_biases, without = (others + n * (3 * d * width + b) for b in (2 * width + d, 0))
-    if size == without:
+def _check_layer(name: str, layer: nn.Module, d_model: int) -> None:
+    """Check that the three matrices have the width of (c), and biases."""
+    for part in ("gate", "up", "down"):
+        linear = getattr(layer, part, None)
+        if not isinstance(linear, nn.Linear):
+            raise Failure(f"`{name}` has no `nn.Linear` called `{part}`, as (b) asks for.")
+        if linear.bias is None:
+            raise Failure(
+                f"`{name}.{part}` has no bias; the other layers of the given model have them."
+            )
+    width, exact = layer.get_parameter("up.weight").shape[0], 8 * d_model / 3
+    if width == round(exact):
+        return
+    case = f"`{name}` has {width} units for d_model = {d_model}. "
+    if width == 4 * d_model:
         raise Failure(
-            "The feed-forward layers have no biases, but those of the given model have: keep all "
-            "else as it is."
+            case + "It is as wide as the GELU layer was, so that it has half as many weights again."
         )
-    if size == others + n * (3 * d * 4 * d + 8 * d + d):
-        raise Failure(
-            "The SwiGLU layers are as wide as the GELU layers were, so that they have half as many "
-            "weights again."
-        )
-    if size != with_biases:
-        raise Failure(
-            f"The model has {size:,} parameters now and had {before:,} before: is the width of the "
-            "SwiGLU layers the one of (c), for d_model = 12?"
-        )
+    if width in (math.floor(exact), math.ceil(exact)):
+        raise Failure(case + "One unit more or less comes closer: floor and ceiling do not round.")
+    if width == 171:
+        raise Failure(case + "That is the width for d_model = 64; go by the model's own.")
+    raise Failure(case + "Is that the width of (c), for the model's own d_model?")
