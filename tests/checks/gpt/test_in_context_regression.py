@@ -190,6 +190,17 @@ def sums(x, y, ridge, diagonal=True, grams=0, moments=0):
     return (torch.linalg.solve(gram + penalty.to(x.dtype), moment) * x).sum(dim=-1)
 
 
+def with_column_of_ones(x, y, ridge):
+    return by_a_loop(torch.cat([x, torch.ones_like(x[..., :1])], dim=-1), y, ridge)
+
+
+def over_the_batch(x, y, ridge):
+    products, answers = x[..., :, None] * x[..., None, :], x * y[..., None]
+    gram, moment = products.cumsum(dim=0) - products, answers.cumsum(dim=0) - answers
+    w = torch.linalg.solve(gram + ridge * torch.eye(x.shape[-1], dtype=x.dtype), moment)
+    return (w * x).sum(dim=-1)
+
+
 def shifted(x, y, ridge):
     right = by_a_loop(x, y, ridge)
     return torch.cat([right[..., :1], right[..., :-1]], dim=-1)
@@ -216,7 +227,10 @@ def shifted(x, y, ridge):
         (lambda x, y, r: x, "like weights"),
         (one_task_for_all, "share one fit"),
         (with_intercept, "has an intercept"),
+        (with_column_of_ones, "has an intercept"),
+        (over_the_batch, "run over the prompts"),
         (shifted, "the input before"),
+        (lambda x, y, r: fit(x, y, r, before, shift=-1), "the input before"),
         (lambda x, y, r: by_a_loop(x, y, r) - y, "errors of the predictions"),
         (lambda x, y, r: y - by_a_loop(x, y, r), "errors of the predictions"),
         (lambda x, y, r: by_a_loop(x, y, r)[..., None], "without a last dimension of 1"),
@@ -270,6 +284,7 @@ def test_wrong_ridges_are_diagnosed(best, message):
         ("least_squares_16", 0.0909, "error of the estimate alone"),
         ("least_squares_16", 0.3125, "inputs that were examples"),
         ("least_squares_16", 1 / 3, "degree of freedom"),
+        ("least_squares_16", 0.2727, "factor d is missing"),
         ("least_squares_16", 0.1875, "training error"),
         ("least_squares_16", 0.25, "noise alone"),
         ("least_squares_16", 0.6818, "by its variance"),

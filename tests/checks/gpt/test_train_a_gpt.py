@@ -138,6 +138,69 @@ def post_norm(**sizes):
     return Encoder(**sizes, norm_first=False)
 
 
+class AsGPT2(ByHand):
+    """Tied matrices, all with a standard deviation of 0.02, biases at zero, and dropout."""
+
+    dropout = 0.0
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.head = nn.Linear(self.head.in_features, self.head.out_features, bias=False)
+        self.head.weight = self.embed.weight
+        for name, p in self.named_parameters():
+            if p.ndim > 1:
+                nn.init.normal_(p, std=0.02)
+            elif name.endswith("bias"):
+                nn.init.zeros_(p)
+
+    def attend(self, block, x):
+        return F.dropout(super().attend(block, x), self.dropout, self.training)
+
+
+class AsGPT2WithDropout(AsGPT2):
+    dropout = 0.1
+
+
+class ZeroHead(ByHand):
+    """All tokens equally likely at the start."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+
+class ZeroHeadSmallBlocks(ZeroHead):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        for p in self.blocks.parameters():
+            if p.ndim > 1:
+                nn.init.normal_(p, std=0.02)
+
+
+class Tanh(ByHand):
+    def mlp(self, d):
+        return nn.Sequential(nn.Linear(d, 4 * d), nn.Tanh(), nn.Linear(4 * d, d))
+
+
+class ByHeads(ByHand):
+    """Small matrices of its own for each head."""
+
+    def parts(self, d):
+        heads, small = self.heads, d // self.heads
+        maps = {n: nn.ModuleList(nn.Linear(d, small) for _ in range(heads)) for n in "qkv"}
+        back = nn.ModuleList(nn.Linear(small, d) for _ in range(heads))
+        norms = {"norm1": nn.LayerNorm(d), "norm2": nn.LayerNorm(d)}
+        return {**maps, **norms, "o": back, "mlp": self.mlp(d)}
+
+    def attend(self, block, x):
+        out = 0
+        for q, k, v, o in zip(*(block[name] for name in "qkvo"), strict=True):
+            scores = q(x) @ k(x).mT / q.out_features**0.5
+            out = out + o(self.weights(scores) @ v(x))
+        return out
+
+
 class Loops(ByHand):
     """One query after the other, without a mask, and log-probabilities for logits."""
 
@@ -193,7 +256,12 @@ RIGHT = {
     "fused": Fused,
     "nn.MultiheadAttention, tied": Multihead,
     "nn.TransformerEncoder": Encoder,
-    "post-norm": post_norm,
+    "as GPT-2, tied": AsGPT2,
+    "as GPT-2, tied, dropout": AsGPT2WithDropout,
+    "zero head": ZeroHead,
+    "zero head, small blocks": ZeroHeadSmallBlocks,
+    "tanh": Tanh,
+    "matrices of each head": ByHeads,
     "loops, log-probabilities": Loops,
     "zero start, sinusoidal": ZeroStart,
     "frozen positions, float64, parallel": Frozen,
@@ -236,14 +304,14 @@ LOSSES = [with_cross_entropy, transposed, from_logs, in_loops]
 def test_models_of_every_style_pass(style):
     result = check.train_a_gpt(RIGHT[style])
     assert not result.messages, result
-    assert sum(outcome.status == "passed" for outcome in result.outcomes) == 11
+    assert sum(outcome.status == "passed" for outcome in result.outcomes) == 13
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_losses_of_every_style_pass(loss):
     result = check.train_a_gpt(ByHand, loss)
     assert not result.messages, result
-    assert sum(outcome.status == "passed" for outcome in result.outcomes) == 14
+    assert sum(outcome.status == "passed" for outcome in result.outcomes) == 16
 
 
 FLOOR = entropy().nats_per_token
@@ -427,6 +495,43 @@ class NoResidualOfMLP(ByHand):
         return block["mlp"](block["norm2"](x))
 
 
+class NormAfterSum(ByHand):
+    def block(self, block, x):
+        x = block["norm1"](x + self.attend(block, x))
+        return block["norm2"](x + block["mlp"](x))
+
+
+class NoFirstNorm(ByHand):
+    def block(self, block, x):
+        x = x + self.attend(block, x)
+        return x + block["mlp"](block["norm2"](x))
+
+
+class NoSecondNorm(ByHand):
+    def block(self, block, x):
+        x = x + self.attend(block, block["norm1"](x))
+        return x + block["mlp"](x)
+
+
+class NormedStream(ByHand):
+    """x itself is replaced by its norm."""
+
+    def block(self, block, x):
+        x = block["norm1"](x)
+        x = x + self.attend(block, x)
+        return x + block["mlp"](block["norm2"](x))
+
+
+class NoLastNorm(ByHand):
+    def end(self, x):
+        return self.head(x)
+
+
+class NoActivation(ByHand):
+    def mlp(self, d):
+        return nn.Sequential(nn.Linear(d, 4 * d), nn.Linear(4 * d, d))
+
+
 class Detached(ByHand):
     def attend(self, block, x):
         return super().attend(block, x).detach()
@@ -533,6 +638,13 @@ WRONG = {
     NoResidual: "replaces `x`",
     NoResidualOfAttention: "replaces `x`",
     NoResidualOfMLP: "replaces `x`",
+    NormAfterSum: "is the sum normalized",
+    post_norm: "is the sum normalized",
+    NoFirstNorm: "Is a norm missing, before the attention",
+    NoSecondNorm: "before the MLP",
+    NormedStream: "is the sum normalized",
+    NoLastNorm: "the norm before the linear map",
+    NoActivation: "no activation function between",
     Detached: "get no gradient: `blocks.0.q.weight`",
     NoGradient: "No gradient can flow through the logits",
     Unused: "`blocks.0.norm2.weight`",
@@ -602,13 +714,14 @@ WRONG_LOSSES = {
     "not shifted": (lambda m, w: entropies(m(w[:, :-1]), w[:, :-1]), "not shifted"),
     "not shifted, all": (lambda m, w: entropies(m(w), w), "not shifted"),
     "backward": (lambda m, w: entropies(m(w)[:, 1:], w[:, :-1]), "wrong direction"),
+    "backward inputs": (lambda m, w: entropies(m(w[:, 1:]), w[:, :-1]), "wrong direction"),
     "by two": (lambda m, w: entropies(m(w[:, :-1])[:, :-1], w[:, 2:]), "shifted by two"),
-    "rolled": (lambda m, w: entropies(m(w), w.roll(-1, 1)), "`roll` brings it around"),
+    "rolled": (lambda m, w: entropies(m(w), w.roll(-1, 1)), "which `roll` brings around"),
     "rolled inputs": (
         lambda m, w: entropies(m(w[:, :-1]), w[:, :-1].roll(-1, 1)),
-        "`roll` brings it around",
+        "which `roll` brings around",
     ),
-    "summed": (lambda m, w: nats(m, w).sum(), "added up; the mean"),
+    "summed": (lambda m, w: nats(m, w).sum(), "asks for the mean"),
     "summed per text": (lambda m, w: nats(m, w).sum(1).mean(), "averaged over the windows"),
     "summed per position": (lambda m, w: nats(m, w).sum(0).mean(), "averaged over the positions"),
     "divided by all": (lambda m, w: nats(m, w).sum() / w.numel(), "divided by B·(n + 1)"),
@@ -670,15 +783,16 @@ def test_mistakes_of_the_loss_are_named(name):
         ({"uniform_loss": math.log(64)}, "of the width or of the context"),
         ({"held_out_loss": 0.8}, "below the floor by more than chance"),
         ({"held_out_loss": 6.7}, "has not learned"),
+        ({"held_out_loss": 5.98}, "or a perplexity"),
         ({"held_out_loss": 3.1}, "a table of which word follows which"),
         ({"held_out_loss": "low"}, "one number"),
         ({"held_out_loss": math.nan}, "one number"),
         ({"held_out_loss": [1.8, 1.7]}, "one number"),
         ({"held_out_loss": 1.8, "held_out_perplexity": 1.8}, "the loss again"),
-        ({"held_out_loss": 1.8, "held_out_perplexity": 2**1.8}, "the base is e"),
+        ({"held_out_loss": 1.8, "held_out_perplexity": 2**1.8}, "loss is in bits"),
         ({"held_out_loss": 1e9, "held_out_perplexity": 6.0}, "not right"),
         ({"held_out_loss": "low", "held_out_perplexity": 6.0}, "not right"),
-        ({"floor_perplexity": FLOOR}, "the perplexity is asked"),
+        ({"floor_perplexity": FLOOR}, "asks for the perplexity"),
         ({"floor_perplexity": 2**FLOOR}, "the base is e"),
         ({"floor_perplexity": FLOOR / math.log(2)}, "entropy in bits"),
         ({"floor_perplexity": math.exp(entropy().nats_per_character)}, "per character"),

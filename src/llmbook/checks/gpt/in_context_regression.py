@@ -203,6 +203,21 @@ def _mistakes(x: Tensor, y: Tensor, ridge: float) -> list[Mistake]:
             centered,
         ),
         Mistake(
+            "The fit has an intercept: the tasks have none.",
+            lambda: _fit(torch.cat([x, torch.ones_like(x[..., :1])], dim=-1), y, ridge, _before),
+        ),
+        Mistake(
+            "The sums run over the prompts of the batch; they should run over the examples of one "
+            "prompt.",
+            lambda: _solve(x.transpose(0, -2), y.transpose(0, -1), ridge * identity).transpose(
+                0, -1
+            ),
+        ),
+        Mistake(
+            "The weights are applied to the input before: entry i is for input i.",
+            lambda: _solve(x, y, ridge * identity, query=-1),
+        ),
+        Mistake(
             "The weights are applied to the input before: entry i is for input i.",
             lambda: torch.cat([right[..., :1], right[..., :-1]], dim=-1),
         ),
@@ -211,14 +226,16 @@ def _mistakes(x: Tensor, y: Tensor, ridge: float) -> list[Mistake]:
     ]
 
 
-def _solve(x: Tensor, y: Tensor, penalty: Tensor, grams: int = 0, moments: int = 0) -> Tensor:
+def _solve(
+    x: Tensor, y: Tensor, penalty: Tensor, grams: int = 0, moments: int = 0, query: int = 0
+) -> Tensor:
     """By normal equations with any penalty; the two sums run on for so many examples too many."""
     x, y = x.double(), y.double()
     out = []
     for i in range(x.shape[-2]):
         a, b, c = x[..., : i + grams, :], x[..., : i + moments, :], y[..., : i + moments, None]
         w = torch.linalg.pinv(a.mT @ a + penalty) @ (b.mT @ c)
-        out.append((x[..., i, :] * w[..., 0]).sum(dim=-1))
+        out.append((x[..., max(i + query, 0), :] * w[..., 0]).sum(dim=-1))
     return torch.stack(out, dim=-1)
 
 
@@ -235,12 +252,12 @@ def _check_ridge(session: Session, predict: Any) -> None:
         if tensor.shape == x.shape:
             raise Failure(
                 "That has the shape of the inputs, like weights: one vector for each of them. "
-                "Asked is one prediction for each."
+                "The question asks for one prediction for each."
             )
         if x.shape[-2] > 1 and tensor.shape == expected[..., -1].shape:
             raise Failure(
-                "That is one prediction a prompt; asked is one for every input, each from the "
-                "examples before it."
+                "That is one prediction a prompt; the question asks for one for every input, each "
+                "from the examples before it."
             )
         expect_shape(tensor, expected.shape, {"x": x, "y": y, "ridge": ridge})
         expect_close(
@@ -358,12 +375,13 @@ def _check_errors(
         least_squares_16,
         variance * (1 + D / free),
         mistakes={
-            "That is the error of the estimate alone: the noise of the answer asked for comes on "
+            "That is the error of the estimate alone: the noise of the new answer comes on "
             "top.": variance * D / free,
             "That is the error at inputs that were examples. At a new input it is larger: the mean "
             "of an inverse is not the inverse of the mean.": variance * (1 + D / N),
             "One degree of freedom is missing: look up the mean of an inverse Wishart "
             "matrix.": variance * (1 + D / (N - D)),
+            "The factor d is missing: the mean is that of a trace.": variance * (1 + 1 / free),
             "That is the training error, at the examples themselves.": variance * (1 - D / N),
             "That is the noise alone; the weights are not known exactly.": variance,
             "The noise enters by its variance, not by its standard deviation.": NOISE

@@ -1,5 +1,6 @@
 """Check of exercise 11.26, the reversal curse."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -103,11 +104,21 @@ def _check_gradient(session: Session, forward_gradient: Any) -> None:
                     lambda: right.T,
                 ),
                 Mistake(
+                    "That is in bits; the loss is in nats.",
+                    lambda: right / math.log(2),
+                ),
+                Mistake(
+                    "The table is read with rows and columns swapped: the words that may follow "
+                    "`first` stand in its row.",
+                    lambda: loss_gradient(first, second, axis=0),
+                ),
+                Mistake(
                     "Something is averaged over the words, but the text has one loss: `second`'s.",
                     lambda: right / len(right),
                 ),
                 Mistake(
-                    "That is the table after a step of gradient descent; asked is the gradient.",
+                    "That is the table after a step of gradient descent; the question asks for the "
+                    "gradient.",
                     lambda: logits - right,
                 ),
                 Mistake("That is where the word is; where is the softmax?", lambda: -target),
@@ -177,7 +188,7 @@ def _check_invert(session: Session, invert: Any) -> None:
             # Normalized over the answers, the prior cancels.
             Mistake(
                 "That is what came in, with rows and columns swapped: the probabilities sum to 1 "
-                "over the answers. Asked are probabilities of names.",
+                "over the answers. The question asks for probabilities of names.",
                 lambda: f.T,
             ),
             Mistake(
@@ -192,21 +203,32 @@ def _check_invert(session: Session, invert: Any) -> None:
                 "The exponential of `prior` is added; logarithms are to be added to logarithms.",
                 lambda: (f + p.exp()[:, None]).T.log_softmax(dim=1),
             ),
-            Mistake("These are probabilities; asked are their logarithms.", lambda: right),
+            Mistake(
+                "These are probabilities; the question asks for their logarithms.", lambda: right
+            ),
             Mistake(
                 "The logarithms of two probabilities are to be added, not multiplied.",
                 lambda: (f * p[:, None]).T.log_softmax(dim=1),
+            ),
+            Mistake("The prior is added twice.", lambda: (f + 2 * p[:, None]).T.log_softmax(dim=1)),
+            Mistake(
+                "`reshape` and `view` do not exchange rows and columns; `.T` does.",
+                lambda: joint.T.reshape(joint.shape).log_softmax(dim=1),
+            ),
+            Mistake(
+                "`reshape` and `view` do not exchange rows and columns; `.T` does.",
+                lambda: (f.reshape(joint.shape) + p).log_softmax(dim=1),
             ),
             Mistake(
                 "The prior is taken off; a name that is common is more probable, not less.",
                 lambda: (f - p[:, None]).T.log_softmax(dim=1),
             ),
             Mistake(
-                "A logarithm with base 2 or 10: natural ones are asked.",
+                "A logarithm with base 2 or 10; the question asks for natural ones.",
                 lambda: right.log2(),
             ),
             Mistake(
-                "A logarithm with base 2 or 10: natural ones are asked.",
+                "A logarithm with base 2 or 10; the question asks for natural ones.",
                 lambda: right.log10(),
             ),
         ]
@@ -250,6 +272,11 @@ def _check_invert(session: Session, invert: Any) -> None:
 # --- (c) ------------------------------------------------------------------------------------------
 
 
+def _plain(sentence: str) -> str:
+    """Return the words alone, in lower case."""
+    return " ".join(sentence.lower().replace(".", " ").split())
+
+
 def _check_both_orders(session: Session, both_orders: Any) -> None:
     def compare(facts: list[Fact], inverse: dict[str, str], wanted: set[str]) -> None:
         got = session.call(both_orders, facts, inverse)
@@ -264,10 +291,11 @@ def _check_both_orders(session: Session, both_orders: Any) -> None:
                 raise Failure(f"A sentence comes twice: `{twice}`")
             return
         given = set(sentences)
-        if {s.strip().rstrip(".") + "." for s in given} == wanted:
+        if {_plain(s) for s in given} == {_plain(s) for s in wanted}:
             raise Failure(
-                "The words are right. Write each sentence with single spaces and a period at its "
-                "end, and nothing after it."
+                "The words are right. Write each sentence with single spaces, with capitals where "
+                "the facts have them, and with a period right after the last word and nothing "
+                "after it."
             )
         forward = {f"{s} {r} {o}." for s, r, o in facts}
         if not forward <= given:
@@ -293,8 +321,8 @@ def _check_both_orders(session: Session, both_orders: Any) -> None:
             backward = " ".join(f"{subject} {relation} {other}".split()[::-1]) + "."
             if backward in given - wanted:
                 raise Failure(
-                    f"`{backward}` is the sentence with its words in reverse; asked is a sentence "
-                    "that starts with the object and says the same."
+                    f"`{backward}` is the sentence with its words in reverse; the question asks "
+                    "for one that starts with the object and says the same."
                 )
         if more := given - wanted:
             raise Failure(f"This sentence does not follow from the facts: `{min(more)}`")
