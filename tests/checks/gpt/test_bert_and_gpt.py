@@ -259,14 +259,17 @@ def first_half(tokens, vocab_size, mask_id, special, generator):
             and_then(lambda t, x, y: (x, torch.where((y != -100) & (x == t), -100, y))),
             "none are left as they are. Those have to be predicted, too",
         ),
-        (where_masked, "have no target"),
+        (where_masked, "Only [MASK] has targets"),
         (only_special, "No ordinary token has a target"),
         (and_then(lambda t, x, y: (y, x)), "The results are swapped"),
         (
             and_then(lambda t, x, y: (x, torch.where((y != -100) & (x != 2), -100, y))),
-            "have no target",
+            "Only [MASK] has targets",
         ),
-        (and_then(lambda t, x, y: (x + 5 * (y == -100), y)), "what is not chosen stays"),
+        (
+            and_then(lambda t, x, y: (x + 5 * (y == -100), y)),
+            "100% of the tokens without a target are changed",
+        ),
         (
             and_then(lambda t, x, y: (torch.where((y != -100) & (x != t) & (x != 2), 60, x), y)),
             "ids outside",

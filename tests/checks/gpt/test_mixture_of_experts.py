@@ -398,6 +398,19 @@ def test_a_mistake_that_others_look_like_keeps_its_name(message):
     messages = check.mixture_of_experts(balance_loss=wrong).messages
     assert message in messages
     assert "The factor n" not in messages
+    assert "The gradient is compared once" in messages
+
+
+def test_a_layer_that_rounds_down_is_not_called_inverted():
+    class RoundsDown(Layer):
+        def keep(self, expert, x, gate):
+            return WRONG_MASKS["is rounded down; it is rounded up"](
+                expert, len(self.experts), self.factor
+            )
+
+    messages = check.mixture_of_experts(layer_class=RoundsDown).messages
+    assert "rounded down" in messages
+    assert "inverted" not in messages
 
 
 def test_a_loss_with_an_unknown_mistake_is_refused():

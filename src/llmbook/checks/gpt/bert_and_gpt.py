@@ -250,10 +250,15 @@ def _expect_targets(tokens: Tensor, inputs: Tensor, targets: Tensor) -> None:
         )
     touched = ~chosen & (inputs != tokens)
     if touched.any():
+        if not (chosen & (inputs != MASK)).any():
+            raise Failure(
+                "Only [MASK] has targets. Tokens that become a random word or are kept have to be "
+                "predicted, too."
+            )
         if (chosen & (inputs != tokens)).any():
             raise Failure(
-                f"{int(touched.sum())} tokens are changed in `inputs`, but have no target: what is "
-                "not chosen stays as it is."
+                f"{100 * _rate(inputs != tokens, ~chosen):.0f}% of the tokens without a target are "
+                "changed in `inputs`: what is not chosen stays as it is."
             )
         raise Failure(
             "The tokens that are changed have no target, and those that stay have one: reversed."

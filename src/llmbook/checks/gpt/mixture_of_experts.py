@@ -269,6 +269,18 @@ def _constant(values: Mapping[str, Any], before: str = "") -> list[Mistake]:
     return [Mistake(before + text, partial(to_tensor, value)) for text, value in values.items()]
 
 
+def _expect_named(
+    got: Any, right: Tensor, mistakes: Sequence[Mistake], named: list[str], **options: Any
+) -> None:
+    """Compare; where several mistakes fit, name the one of earlier tests, which ``named`` holds."""
+    first = sorted(mistakes, key=lambda mistake: mistake.message not in named)
+    try:
+        expect_close(got, right, mistakes=first, **options)
+    except Failure as failure:
+        named += [m.message for m in mistakes if m.message == str(failure)][:1]
+        raise
+
+
 def _gradient(output: Any, wanted: Tensor, upstream: Tensor, what: str, of: str) -> Tensor:
     """Differentiate the learner's output; fail in words where no gradient comes through."""
     if not isinstance(output, Tensor) or not output.requires_grad:
@@ -318,11 +330,12 @@ def _check_balance(session: Session, balance_loss: Any) -> None:
         logits = torch.randn(6, 3) + torch.tensor([1.0, 0.0, -1.0])
         logits.requires_grad_()
         got = session.call(balance_loss, logits)
-        if to_tensor(got).numel() != 1:
-            raise Failure("The gradient is compared once the value is right.")
-        got = _gradient(got, logits, torch.tensor(1.0), "the loss", "the logits")
         p = logits.detach().double().softmax(-1)
         share = _shares(p)
+        value = to_tensor(got)
+        if value.numel() != 1 or not math.isclose(value, 3 * share.dot(p.mean(0)), rel_tol=1e-4):
+            raise Failure("The gradient is compared once the value is right.")
+        got = _gradient(got, logits, torch.tensor(1.0), "the loss", "the logits")
         # d/dz_tj of n Σ f_i P_i with f fixed: (n / tokens) p_tj (f_j − Σ_i f_i p_ti).
         right = 3 / 6 * p * (share - (p @ share)[:, None])
         expect_close(got, right, inputs={"logits": logits.detach()}, atol=1e-6)
@@ -387,14 +400,10 @@ def _compare_balance(
     }
     named = [] if named is None else named
     mistakes = [*more, *_constant(values, what)]
-    mistakes.sort(key=lambda mistake: mistake.message not in named)
     try:
-        expect_close(got, right, inputs={"logits": logits}, mistakes=mistakes, rtol=1e-4, atol=1e-6)
+        _expect_named(got, right, mistakes, named, inputs={"logits": logits}, atol=1e-6)
     except Failure as failure:
-        known = str(failure) in {mistake.message for mistake in mistakes}
-        if known:
-            named.append(str(failure))
-        raise Failure(str(failure) if known else what + str(failure)) from None
+        raise Failure(str(failure) if str(failure) in named else what + str(failure)) from None
 
 
 # --- (c) Capacity ---------------------------------------------------------------------------------
@@ -530,6 +539,8 @@ def _compare_kept(session: Session, kept: Any, case: tuple[list[int], int, float
 
 
 def _check_layer(session: Session, layer_class: Any) -> None:
+    compare = partial(_compare_layer, session, layer_class, [])
+
     @session.test("layer: its parts")
     def _() -> None:
         layer, x = _make(session, layer_class, 6, 10, 4), torch.randn(5, 6)
@@ -550,22 +561,22 @@ def _check_layer(session: Session, layer_class: Any) -> None:
 
     @session.test("layer: six tokens, three experts, no limit")
     def _() -> None:
-        _compare_layer(session, layer_class, torch.randn(6, 4), 3)
+        compare(torch.randn(6, 4), 3)
 
     @session.test("layer: a batch of texts, no limit")
     def _() -> None:
-        _compare_layer(session, layer_class, torch.randn(2, 5, 6), 4)
+        compare(torch.randn(2, 5, 6), 4)
 
     @session.test("layer: a batch of texts, with a capacity")
     def _() -> None:
-        _compare_layer(session, layer_class, torch.randn(3, 7, 6), 4, 1.0)
+        compare(torch.randn(3, 7, 6), 4, 1.0)
 
     @session.test("layer: one token; float64, not contiguous; more dimensions")
     def _() -> None:
-        _compare_layer(session, layer_class, torch.randn(1, 1, 6), 4, 1.0)
+        compare(torch.randn(1, 1, 6), 4, 1.0)
         wide = torch.randn(6, 9, 2, dtype=torch.float64).transpose(0, 2)
-        _compare_layer(session, layer_class, wide, 4, 0.75)
-        _compare_layer(session, layer_class, torch.randn(2, 3, 4, 5), 2, 1.25)
+        compare(wide, 4, 0.75)
+        compare(torch.randn(2, 3, 4, 5), 2, 1.25)
 
     @session.test("layer: `balance` and `dropped` of the last pass")
     def _() -> None:
@@ -582,12 +593,16 @@ def _check_layer(session: Session, layer_class: Any) -> None:
         layer = _make(session, layer_class, 6, 8, 4, 1.0)
         weight = layer.router.weight
         got = session.call(layer, x)
-        if not isinstance(got, Tensor) or got.shape != x.shape:
+        again = weight.detach().double().requires_grad_()
+        right = _parts(layer, x.double(), 1.0, again)["output"]
+        if not (
+            isinstance(got, Tensor)
+            and got.shape == x.shape
+            and torch.allclose(got.double(), right, rtol=1e-3, atol=1e-4)
+        ):
             raise Failure("Gradients are compared once the outputs are right.")
         upstream = torch.randn(x.shape)
         ours = _gradient(got, weight, upstream, "the output", "`router.weight`")
-        again = weight.detach().double().requires_grad_()
-        right = _parts(layer, x.double(), 1.0, again)["output"]
         (theirs,) = torch.autograd.grad(right, again, upstream.double())
         expect_close(ours, theirs, rtol=1e-3)
 
@@ -674,7 +689,12 @@ def _parts(layer: Any, x: Tensor, factor: float | None, weight: Tensor) -> dict[
 
 
 def _compare_layer(
-    session: Session, layer_class: Any, x: Tensor, n: int, factor: float | None = None
+    session: Session,
+    layer_class: Any,
+    named: list[str],
+    x: Tensor,
+    n: int,
+    factor: float | None = None,
 ) -> None:
     layer = _make(session, layer_class, x.shape[-1], 8, n, factor).to(x.dtype)
     got = session.call(layer, x)
@@ -683,11 +703,12 @@ def _compare_layer(
     got = to_tensor(got)
     parts = _parts(layer, x.double(), factor, layer.router.weight.detach().double())
     expect_shape(got, x.shape)
-    expect_close(
+    _expect_named(
         got,
         parts["output"],
+        _layer_mistakes(layer, x.double(), parts, factor),
+        named,
         inputs={"x": x, "n_experts": n, "capacity_factor": factor},
-        mistakes=_layer_mistakes(layer, x.double(), parts, factor),
         rtol=1e-3,
         atol=1e-4,
     )
