@@ -1,9 +1,9 @@
 """Short movie reviews with labels, from a grammar: sentiment that counting words does not tell.
 
 All opinions in a review come to the same verdict, but not all by plain praise or blame: "acting not
-bad" is praise, and of "plot dull, but acting superb" the second half counts. Most words of praise
-and blame are rare, so that a few labels do not show them all; which of them belong together can be
-learned without a label, because the opinions of a review agree.
+bad" is praise, and of "plot dull, but acting superb" the second half counts. Words of praise and
+blame differ tenfold in frequency, so that a few labels do not show them all; which of them belong
+together can be learned without a label, because the opinions of a review agree.
 
 >>> reviews = generated_reviews(train=2, test=2, unlabeled=1)
 >>> reviews.train.labels

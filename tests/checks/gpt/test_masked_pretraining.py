@@ -104,8 +104,15 @@ def test_right_intervals_pass(interval):
     assert [o.status for o in result.outcomes].count("passed") == 3
 
 
-@pytest.mark.filterwarnings("ignore:Precision loss occurred")
-@pytest.mark.parametrize("interval", [gain_by_statistics, gain_by_torch, gain_of_scipy])
+def gain_by_interval_of_scipy(with_it, without):
+    gains = np.subtract(with_it, without)
+    ends = stats.t.interval(0.95, len(gains) - 1, gains.mean(), stats.sem(gains))
+    return gains.mean(), *ends
+
+
+@pytest.mark.parametrize(
+    "interval", [gain_by_statistics, gain_by_torch, gain_of_scipy, gain_by_interval_of_scipy]
+)
 def test_right_gains_pass(interval):
     result = check.masked_pretraining(gain_interval=interval)
     assert result.messages == ""
@@ -136,6 +143,14 @@ def real(padding):
         (lambda s, p: s.masked_fill(~real(p), 0).sum(1), "sum over the words"),
         (lambda s, p: s.masked_fill(~real(p), 0).sum(1) / (~p).sum(), "over the whole batch"),
         (lambda s, p: s[~p].mean(0), "pooled together"),
+        (lambda s, p: s.masked_fill(~real(p), 0).sum(1) / (real(p).sum(1) + 1), "one more than"),
+        (
+            lambda s, p: (
+                s.masked_fill(~real(p), 0).sum(1)
+                / real(p).expand_as(s).sum((1, 2)).clamp(min=1)[:, None]
+            ),
+            "number of entries",
+        ),
         (lambda s, p: s.masked_fill(~real(p), -math.inf).amax(1), "largest value"),
         (lambda s, p: s[:, 0], "first token"),
         (lambda s, p: s[:, -1], "last token"),
@@ -167,6 +182,16 @@ def agresti_coull(correct, n):
     return around(share, 1.96 * math.sqrt(share * (1 - share) / (n + 1.96**2)))
 
 
+def half_undivided(correct, n):
+    low, high = wilson(correct, n)
+    return around((low + high) / 2, (high - low) / 2 * (1 + 1.96**2 / n))
+
+
+def clopper_pearson(correct, n):
+    found = stats.binomtest(correct, n).proportion_ci(method="exact")
+    return found.low, found.high
+
+
 def shifted_wald(correct, n):
     share, middle = correct / n, (correct + 1.96**2 / 2) / (n + 1.96**2)
     return around(middle, 1.96 * math.sqrt(share * (1 - share) / n))
@@ -184,6 +209,10 @@ def shifted_wald(correct, n):
         (lambda k, n: [n * end for end in wilson(k, n)], "numbers of reviews"),
         (lambda k, n: wilson(k, n, z=1.645), "of 90%"),
         (lambda k, n: wilson(k, n, z=1), "one standard error"),
+        (lambda k, n: wilson(k, n, z=2), "rounded to 2"),
+        (half_undivided, "half width misses"),
+        (lambda k, n: [end * (1 + 1.96**2 / n) for end in wilson(k, n)], "too large by the same"),
+        (clopper_pearson, "Clopper and Pearson"),
         (lambda k, n: (sum(wilson(k, n)) / 2, (wilson(k, n)[1] - wilson(k, n)[0]) / 2), "half wid"),
         (lambda k, n: (k / n, wald(k, n)[1] - k / n), "one half width"),
         (lambda k, n: (0.3, 0.4), "share that was observed lies inside"),
@@ -224,7 +253,6 @@ def unpaired_normal(with_it, without):
     return mean, *around(mean, 1.96 * variance**0.5)
 
 
-@pytest.mark.filterwarnings("ignore:Precision loss occurred")
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
@@ -232,6 +260,7 @@ def unpaired_normal(with_it, without):
         (gain(t(0.975), statistics.pstdev), "divided by n − 1"),
         (gain(lambda n: 1.96, statistics.pstdev), "divided by n, and the quantile"),
         (gain(t(0.975), shrink=lambda n: 1), "single further run"),
+        (gain(t(0.975), shrink=lambda n: n), "another power"),
         (gain(lambda n: 1), "one standard error"),
         (gain(lambda n: 1, shrink=lambda n: 1), "one standard deviation"),
         (unpaired, "They are pairs"),
@@ -253,6 +282,26 @@ def test_wrong_gains_are_named(wrong, named):
     result = check.masked_pretraining(gain_interval=wrong)
     assert result.status == "failed"
     assert named in result.messages
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"mean_pool": lambda s, p: s.masked_fill(~real(p), 0).sum(1) / s.shape[1]},
+        {"mean_pool": lambda s, p: s.masked_fill(~real(p), 0).sum(1) / (~p).sum()},
+        {"accuracy_interval": half_undivided},
+        {"accuracy_interval": shifted_wald},
+        {"accuracy_interval": agresti_coull},
+        {"gain_interval": unpaired},
+        {"gain_interval": gain(t(0.975), statistics.pstdev)},
+        {"gain_interval": gain(t(0.975, less=0))},
+    ],
+)
+def test_inputs_tell_one_mistake_from_another(wrong):
+    """Every test that such an answer fails gives the same reason."""
+    failed = {o.message for o in check.masked_pretraining(**wrong).outcomes if o.message}
+    reasons = {message.translate(dict.fromkeys(map(ord, "0123456789"))) for message in failed}
+    assert len(reasons) == 1
 
 
 @pytest.mark.parametrize(("given", "named"), [("a", "Grammar"), ("c", "nothing wrong")])
