@@ -17,7 +17,7 @@ from bs4 import BeautifulSoup
 from plotly.subplots import make_subplots
 
 from llmbook import figures
-from llmbook._myst_nb import FigureRenderer, plotly_html, svg_html
+from llmbook._myst_nb import THEMES, FigureRenderer, plotly_html, svg_size, themed_svg
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -295,39 +295,28 @@ def test_palette_has_no_color_twice_or_theme_color() -> None:
 # -- On the page ----------------------------------------------------------------------------------
 
 
-def test_svg_on_the_page_has_a_name_theme_colors_and_ids_of_its_own() -> None:
-    figure = line()
-    figure.axes[0].fill_between([1, 2], [1, 2], hatch="/")  # patterns and clips refer to ids
-    for left in (0.1, 0.6):  # Matplotlib gives equal images the same id
-        figure.axes[0].inset_axes([left, 0.1, 0.3, 0.3]).imshow(np.eye(3))
-    svg = figures.matplotlib_svg(figure)
-    pages = [svg_html(svg, 'A "rising" line', key) for key in ("figure-1-0", "figure-2-0")]
-    ids = []
-    for page in pages:
-        assert "<?xml" not in page
-        assert "<style" not in page
-        assert figures.INK not in page
-        assert figures.PAPER not in page
-        assert "currentColor" in page
-        tree = BeautifulSoup(page, "html.parser")
-        [root] = tree.select("figure > svg")
-        assert root["role"] == "img"
-        assert root["aria-label"] == 'A "rising" line'
-        assert (root["width"], root["height"]) == ("538", "336")
-        assert len(tree.select("image")) == 2
-        all_ids = [element["id"] for element in tree.select("[id]")]
-        own = set(all_ids)
-        assert len(own) == len(all_ids)
-        used = set(re.findall(r'(?:href="|url\()#([^")]+)', page))
-        assert used
-        assert used <= own
-        ids.append(own)
-    assert not ids[0] & ids[1]
+def test_svg_is_a_picture_in_the_colors_of_each_theme() -> None:
+    svg = figures.matplotlib_svg(line())
+    light, dark = (themed_svg(svg, theme) for theme in ("light", "dark"))
+    assert light != dark
+    for picture, theme in ((light, "light"), (dark, "dark")):
+        assert picture.startswith("<svg")
+        assert "<metadata" not in picture
+        assert figures.INK not in picture
+        assert figures.PAPER not in picture
+        assert set(THEMES[theme].values()) <= set(re.findall("#[0-9a-f]{6}", picture))
+    assert svg_size(svg) == (538, 336)
+
+
+def test_theme_colors_of_pictures_are_those_of_the_page() -> None:
+    """The site's own tests compare them with a page in a browser."""
+    for colors in THEMES.values():
+        assert contrast(colors[figures.INK], colors[figures.PAPER]) >= 7
 
 
 def test_svg_must_be_whole() -> None:
     with pytest.raises(ValueError, match="viewBox"):
-        svg_html("<svg><g/></svg>", "x", "k")
+        svg_size("<svg><g/></svg>")
 
 
 def page_of(figure: go.Figure, alt: str = "x") -> BeautifulSoup:

@@ -3,6 +3,7 @@
 Nothing here imports Sphinx or MyST-NB at module level, so that the package installs without them.
 """
 
+import hashlib
 import html
 import json
 import re
@@ -10,10 +11,11 @@ from typing import Any, ClassVar
 
 from llmbook.figures import INK, PAPER, PLOTLY_MIME, SVG_MIME, TEMPLATE
 
-# On the page the two theme colors stand as CSS values; book.css defines the second.
-CSS_INK = "currentColor"
-CSS_PAPER = "var(--figure-paper)"
-
+# A picture of its own for each of the themes, in the colors that book.css gives their pages.
+THEMES = {
+    "light": {INK: "#222832", PAPER: "#ffffff"},
+    "dark": {INK: "#ced6dd", PAPER: "#121212"},
+}
 PX_PER_PT = 96 / 72
 
 
@@ -31,48 +33,50 @@ class FigureRenderer:
             return None
         from docutils import nodes  # type: ignore[import-untyped]
 
-        key = f"figure-{data.cell_index}-{data.output_index}"
         if data.mime_type == PLOTLY_MIME:
-            markup = plotly_html(data.content, key)
-        else:
-            alt = data.output_metadata.get(SVG_MIME, {}).get("alt")
-            if alt is None:  # somebody else's SVG: MyST-NB knows what to do
-                return None
-            markup = svg_html(data.string, alt, key)
-        return [nodes.raw("", markup, format="html")]
+            markup = plotly_html(data.content, f"figure-{data.cell_index}-{data.output_index}")
+            return [nodes.raw("", markup, format="html")]
+        alt = data.output_metadata.get(SVG_MIME, {}).get("alt")
+        if alt is None:  # somebody else's SVG: MyST-NB knows what to do
+            return None
+        width, height = svg_size(data.string)
+        pictures = []
+        for theme in THEMES:
+            svg = themed_svg(data.string, theme).encode()
+            # Named by its content: a picture that has not changed stays in the browser's cache.
+            name = hashlib.sha256(svg).hexdigest()[:16] + ".svg"
+            uri = renderer.write_file(["figures", name], svg, exists_ok=True)
+            pictures.append(
+                nodes.image(
+                    uri=uri, alt=alt, classes=[f"only-{theme}"], width=str(width), height=str(height)
+                )
+            )
+        return [nodes.container("", *pictures, classes=["matplotlib-figure"])]
 
 
-def svg_html(svg: str, alt: str, key: str) -> str:
-    """Return Matplotlib's SVG as an element of the page.
-
-    Parameters
-    ----------
-    svg : str
-        A whole SVG file, as Matplotlib writes it.
-    alt : str
-        The accessible name.
-    key : str
-        Unique on the page; keeps the ids of two figures apart.
-    """
+def themed_svg(svg: str, theme: str) -> str:
+    """Return Matplotlib's SVG in the colors of a theme, without what no browser needs."""
     svg = svg[svg.index("<svg") :].rstrip()
     svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
-    # Matplotlib's style sheet would style every SVG on the page; the same as inherited attributes.
-    svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, flags=re.DOTALL)
-    # Ids that nothing refers to go: Matplotlib gives two equal images the same one.
-    used = set(re.findall(r'(?:href="|url\()#([^")]+)', svg))
-    svg = re.sub(r'\sid="([^"]*)"', lambda m: f' id="{key}-{m[1]}"' if m[1] in used else "", svg)
-    svg = re.sub(r'(?<=href="#)|(?<=url\(#)', f"{key}-", svg)
-    svg = svg.replace(INK, CSS_INK).replace(PAPER, CSS_PAPER)
+    svg = re.sub(r"\s*\n\s*", "\n", svg)
+    for stand_in, color in THEMES[theme].items():
+        svg = svg.replace(stand_in, color)
+    return svg + "\n"
+
+
+def svg_size(svg: str) -> tuple[int, int]:
+    """Return width and height of Matplotlib's SVG in pixels.
+
+    Raises
+    ------
+    ValueError
+        If the picture has no viewBox that starts at 0 0.
+    """
     view_box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
     if view_box is None:
         raise ValueError("svg must have a viewBox that starts at 0 0, as Matplotlib writes it")
     width, height = (round(float(points) * PX_PER_PT) for points in view_box.groups())
-    head = (
-        f'<svg role="img" aria-label="{html.escape(alt)}" viewBox="{view_box[0][9:-1]}" '
-        f'width="{width}" height="{height}" stroke-linejoin="round" stroke-linecap="butt">'
-    )
-    body = re.sub(r"\s*\n\s*", "\n", svg[svg.index(">") + 1 :])
-    return f'<figure class="matplotlib-figure">{head}{body}</figure>'
+    return width, height
 
 
 def plotly_html(figure: dict[str, Any], key: str) -> str:
