@@ -169,6 +169,33 @@ CONSTRUCTS = {
         "::::{dropdown} A\n:::{note}\nB\n:::\n::::",
         "<details>\n<summary>A</summary>\n\n> **Note**\n>\n> B\n\n</details>",
     ),
+    "quiz": (
+        "```{quiz} first\n"
+        "- question: What is $x$, by {ref}`second`?\n"
+        "  choices:\n"
+        "    - right: One.\n"
+        "      why: It *is*,\n"
+        "        {cite:t}`three2003` say.\n"
+        "    - wrong: '`[]`'\n"
+        "      why: No.\n"
+        "- question: Which?\n"
+        "  several: true\n"
+        "  choices:\n"
+        "    - {wrong: A, why: B.}\n"
+        "    - {right: C, why: D.}\n"
+        "```\n\nText.",
+        "**Quiz**\n\n"
+        "**1.** What is $x$, by [Second: $x^2$ and `y`](two.ipynb#second)? *Choose one.*\n\n"
+        "- **A.** One.\n- **B.** `[]`\n\n"
+        "**2.** Which? *Choose all that are right.*\n\n"
+        "- **A.** A\n- **B.** C\n\n"
+        "<details>\n<summary>All answers of the quiz, with reasons</summary>\n\n"
+        "**Question 1**\n\n"
+        "- **A is right.** It *is*, Dee et al. (2003) say.\n- **B is wrong.** No.\n\n"
+        "**Question 2**\n\n"
+        "- **A is wrong.** B.\n- **B is right.** D.\n\n"
+        "</details>\n\nText.",
+    ),
     "note": ("```{note}\nOne.\n\nTwo.\n```", "> **Note**\n>\n> One.\n>\n> Two."),
     "note, first line": (":::{tip} Short.\n:::", "> **Tip**\n>\n> Short."),
     "admonition": (
@@ -320,6 +347,18 @@ def test_code_cells_are_not_touched(book_root: Path) -> None:
 
 WRONG = {
     "unknown directive": ("Text.\n\n:::{cards} A\n:::", 11, "unknown directive {cards}"),
+    "quiz of another page": ("```{quiz} second\n- question: Q\n```", 9, "'second'"),
+    "incomplete quiz": (
+        "```{quiz} first\n- question: Q\n  choices:\n    - right: A\n    - x\n```",
+        12,
+        "'why'",
+    ),
+    "unknown role in a quiz": (
+        "```{quiz} first\n- question: Q\n  choices:\n    - {right: A, why: B}\n"
+        "    - wrong: '{index}`x`'\n      why: C\n```",
+        13,
+        "unknown role {index}",
+    ),
     "unknown nested directive": (
         ":::::{note}\n:class: x\n\n- a\n\n  :::{cards}\n  :::\n:::::",
         14,

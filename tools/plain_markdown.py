@@ -33,6 +33,7 @@ from sphinx_external_toc.parsing import parse_toc_yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
 
+import quiz  # noqa: E402
 from catalogue import MAX_STARS, Exercise, load  # noqa: E402
 
 ADMONITIONS = {
@@ -174,7 +175,7 @@ def _index(book: Book, page: str) -> None:
                     add(label, line, " ".join(caption.split()) or heading)
                 elif label:
                     add_to_heading(label, line)
-                if directive.name not in ("code-cell", "code-block", "math"):
+                if directive.name not in ("code-cell", "code-block", "math", "quiz"):
                     walk(directive.body, directive.body_line)
 
     walk(book.pages[page], 1)
@@ -294,6 +295,7 @@ class PageConverter:
             "image": self._figure,
             "math": self._math,
             "code-block": self._code_block,
+            "quiz": self._quiz,
             **dict.fromkeys(ADMONITIONS, self._admonition),
         }
         self.roles: dict[str, Callable[[str, int], str]] = {
@@ -506,6 +508,33 @@ class PageConverter:
     def _code_block(self, directive: Directive, quoted: bool) -> list[str]:
         ticks = "`" * max(3, 1 + max(map(len, re.findall("`+", directive.body)), default=0))
         return [f"{ticks}{directive.argument}", *directive.body.strip("\n").split("\n"), ticks]
+
+    def _quiz(self, directive: Directive, quoted: bool) -> list[str]:
+        """Write the questions, and the answers to open below them."""
+        exercise = self.book.catalogue.get(directive.argument)
+        if exercise is None or exercise.page != self.page:
+            raise self.error(
+                directive.line, f"quiz of {directive.argument!r}, which is no exercise of this page"
+            )
+        try:
+            questions = quiz.read(directive.body)
+        except quiz.QuizError as error:
+            raise self.error(directive.body_line + error.line, str(error)) from None
+
+        def text(part: quiz.Text) -> str:
+            return self.inline(part.text, directive.body_line + part.line)
+
+        asked = [f"**{quiz.TITLE}**", ""]
+        answers = ["<details>", f"<summary>{quiz.ANSWERS}</summary>", ""]
+        for question in questions:
+            asked += [f"**{question.number}.** {text(question.text)} *{question.instruction}*", ""]
+            answers += [f"**Question {question.number}**", ""]
+            for choice in question.choices:
+                asked.append(f"- **{choice.letter}.** {text(choice.text)}")
+                answers.append(f"- **{choice.verdict}** {text(choice.why)}")
+            asked.append("")
+            answers.append("")
+        return [*asked, *answers, "</details>"]
 
     # ------------------------------------------------------------ text
 

@@ -2,7 +2,8 @@
 
 Sphinx-exercise supplies the directives; this extension decides how they look, keeps pages fresh
 when the catalogue or a title changes, and warns (the build fails on warnings) about an exercise
-that is not complete. The index pages and the errata are extensions of their own, loaded from here.
+that is not complete. The index pages, the errata and the quizzes are extensions of their own,
+loaded from here.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from sphinx.util import docname_join, logging
 from sphinx.util.nodes import make_refnode
 from sphinx_design.shared import create_component, is_component
 from sphinx_exercise.directive import ExerciseDirective, ExerciseStartDirective
-from sphinx_exercise.nodes import is_exercise_node, solution_node
+from sphinx_exercise.nodes import exercise_node, is_exercise_node, solution_node
 
 import catalogue
 
@@ -104,6 +105,23 @@ def depart_difficulty(self: Any, node: difficulty) -> None:
     self.body.append("</span>")
 
 
+class progress_place(nodes.Inline, nodes.Element):  # noqa: N801
+    """Room for the boxes with which a reader marks an exercise; a script puts them there."""
+
+
+def visit_progress_place(self: Any, node: progress_place) -> None:
+    self.body.append(f'<span class="exercise-progress" data-label="{node["label"]}"></span>')
+    raise nodes.SkipNode
+
+
+def visit_exercise(self: Any, node: nodes.Element) -> None:
+    self.body.append(self.starttag(node, "div", CLASS="admonition", **{"data-label": node["label"]}))
+
+
+def depart_exercise(self: Any, node: nodes.Element) -> None:
+    self.body.append("</div>\n")
+
+
 def stars(exercise: catalogue.Exercise) -> difficulty:
     text = "★" * exercise.stars + "☆" * (catalogue.MAX_STARS - exercise.stars)
     return difficulty("", text, stars=exercise.stars, classes=["difficulty"])
@@ -133,6 +151,8 @@ def badges(exercise: catalogue.Exercise, docname: str) -> nodes.paragraph:
     for position, label in enumerate(exercise.needs):
         line += nodes.Text(", " if position else " · do first: ")
         line += link(label, docname)
+    line += nodes.Text(" ")
+    line += progress_place(label=exercise.label)
     return line
 
 
@@ -382,6 +402,8 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("exercise", Exercise, override=True)
     app.add_directive("exercise-start", ExerciseStart, override=True)
     app.add_node(difficulty, html=(visit_difficulty, depart_difficulty))
+    app.add_node(progress_place, html=(visit_progress_place, None))
+    app.add_node(exercise_node, override=True, html=(visit_exercise, depart_exercise))
     app.add_transform(DressExercises)
     app.add_post_transform(ResolveExerciseReferences)
     app.connect("env-get-outdated", reread_when_entries_change)
@@ -392,4 +414,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("env-updated", rewrite_when_titles_change)
     app.setup_extension("exercise_index")
     app.setup_extension("errata")
+    app.setup_extension("quiz")
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
