@@ -1,37 +1,55 @@
 // Opens the hints and solutions that hold what the reader asked for: the target of a link, the hits
-// of a search, or everything when the page is printed.
-const open = (element) => {
-  for (let box = element?.closest("details"); box; box = box.parentElement.closest("details")) {
-    box.open = true;
-  }
-};
-const openTarget = () => {
-  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-  if (target?.closest("details:not([open])")) {
-    open(target);
-    target.scrollIntoView();
-  }
-};
-const openHits = () => document.querySelectorAll("details .highlighted").forEach(open);
+// of a search.
 
-let closed = [];
-addEventListener("beforeprint", () => {
-  closed = [...document.querySelectorAll("details:not([open])")];
-  for (const box of closed) box.open = true;
-});
-addEventListener("afterprint", () => {
-  for (const box of closed) box.open = false;
-});
-addEventListener("hashchange", openTarget);
+import { load } from "./solutions.js";
+
+/**
+ * Open all boxes around an element.
+ * @param {Element} element
+ */
+function openAround(element) {
+  let box = element.closest("details");
+  while (box) {
+    box.open = true;
+    box = box.parentElement?.closest("details") ?? null;
+  }
+}
+
+/** The element with an id, if there is one. */
+const named = (/** @type {string} */ id) => document.getElementById(id);
+
+/** The element that the page's address leads to. */
+function target() {
+  try {
+    return named(decodeURIComponent(location.hash.slice(1)));
+  } catch {
+    return null; // no text that was encoded
+  }
+}
+
+/**
+ * Show an element, wherever it is: bring the solution that it is in, open what is around it.
+ * @param {Element} element - or what stands in for it
+ */
+export async function reveal(element) {
+  if (element.closest("details:not([open]), details.solution")) {
+    openAround(element);
+    await load(element).catch(() => {});
+    const shown = element.isConnected ? element : named(element.id);
+    if (!shown) return;
+    openAround(shown); // it may be in a box within the solution
+    shown.scrollIntoView();
+  }
+}
+
+function revealTarget() {
+  const element = target();
+  if (element) reveal(element);
+}
+
+addEventListener("hashchange", revealTarget);
+addEventListener("DOMContentLoaded", revealTarget);
 // A second click on the same link changes no hash.
-addEventListener("click", (event) => {
-  if (event.target.closest?.("a[href^='#']")) setTimeout(openTarget);
-});
-addEventListener("load", () => {
-  openTarget();
-  // Sphinx leaves out marking the hits where its search is loaded, and the theme loads it on every
-  // page. On the search page itself there is nothing to mark.
-  if (typeof SphinxHighlight === "undefined" || document.getElementById("search-results")) return;
-  SphinxHighlight.highlightSearchWords();
-  setTimeout(openHits, 100); // it marks them 10 ms later
+addEventListener("click", ({ target }) => {
+  if (target instanceof Element && target.closest("a[href^='#']")) setTimeout(revealTarget);
 });

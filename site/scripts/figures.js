@@ -1,21 +1,9 @@
 // Draws the Plotly figures of a page: each one when it comes near the screen, in the theme's colors.
 
-import { asset } from "./assets.js";
+import { load } from "./assets.js";
 
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 const touch = matchMedia("(pointer: coarse)");
-let plotly; // the promise of the library, loaded once and only if a figure needs it
-
-function load() {
-  plotly ??= new Promise((resolve, reject) => {
-    const script = document.createElement("script");
-    script.src = asset("plotly");
-    script.onload = () => resolve(window.Plotly);
-    script.onerror = () => reject(new Error(`cannot load ${script.src}`));
-    document.head.append(script);
-  });
-  return plotly;
-}
 
 // The figure as it was published, with the two stand-in colors replaced by the theme's.
 function read(figure) {
@@ -74,8 +62,9 @@ async function draw(figure, Plotly) {
   }
 }
 
-async function start(figure) {
-  const Plotly = await load();
+export async function start(figure) {
+  await load("plotly");
+  const { Plotly } = window;
   const plot = figure.querySelector(".plotly-plot");
   plot.replaceChildren();
   await draw(figure, Plotly);
@@ -87,16 +76,16 @@ async function start(figure) {
   }).observe(plot);
 }
 
-document.addEventListener("DOMContentLoaded", () => {
-  const near = new IntersectionObserver(
-    (entries) => {
-      for (const { isIntersecting, target } of entries) {
-        if (!isIntersecting) continue;
-        near.unobserve(target);
-        start(target);
-      }
-    },
-    { rootMargin: "400px" },
-  );
-  document.querySelectorAll(".plotly-figure").forEach((figure) => near.observe(figure));
+const near = new IntersectionObserver(
+  (entries) => {
+    for (const { isIntersecting, target } of entries) {
+      if (!isIntersecting) continue;
+      near.unobserve(target);
+      start(target);
+    }
+  },
+  { rootMargin: "400px" },
+);
+onPart((part) => {
+  for (const figure of part.querySelectorAll(".plotly-figure")) near.observe(figure);
 });

@@ -1,0 +1,103 @@
+// Asks what of the closed boxes is to be printed, remembers it, and opens for the printer what the
+// reader wants to have on paper. Printing from the browser's own menu follows the last choice.
+
+import { loadAll } from "./solutions.js";
+
+const KEY = "llmbook-print";
+const BOXES = ".bd-article details";
+const KINDS = /** @type {const} */ (["hints", "solutions"]);
+
+/** @typedef {Record<typeof KINDS[number], boolean>} Choice */
+
+/** @returns {Choice} */
+function choice() {
+  let kept = null;
+  try {
+    kept = JSON.parse(localStorage.getItem(KEY) ?? "null");
+  } catch {
+    // a browser that keeps nothing, or something that is not ours
+  }
+  return { hints: kept?.hints !== false, solutions: kept?.solutions !== false };
+}
+
+/** @param {Choice} wanted */
+function keep(wanted) {
+  try {
+    localStorage.setItem(KEY, JSON.stringify(wanted));
+  } catch {
+    // it holds until the page is left: see below
+  }
+  forNow = wanted;
+}
+
+/** @type {Choice | undefined} */
+let forNow;
+
+/** @type {HTMLDetailsElement[]} */
+let opened = [];
+
+addEventListener("beforeprint", () => {
+  const wanted = forNow ?? choice();
+  for (const kind of KINDS) document.documentElement.classList.toggle(`print-no-${kind}`, !wanted[kind]);
+  for (const box of document.querySelectorAll(BOXES)) {
+    if (!(box instanceof HTMLDetailsElement) || box.open) continue;
+    const kind = box.closest("details.solution") ? "solutions" : "hints";
+    if (!wanted[kind]) continue;
+    box.open = true;
+    opened.push(box);
+  }
+});
+
+addEventListener("afterprint", () => {
+  for (const box of opened) box.open = false;
+  opened = [];
+});
+
+/** @param {Choice} wanted */
+function dialogFor(wanted) {
+  const dialog = document.createElement("dialog");
+  dialog.className = "print-choice";
+  dialog.setAttribute("aria-labelledby", "print-choice-title");
+  const boxes = KINDS.map(
+    (kind) =>
+      `<label><input type="checkbox" name="${kind}"${wanted[kind] ? " checked" : ""}> ` +
+      `With ${kind === "hints" ? "hints and questions to check yourself" : "solutions"}</label>`,
+  );
+  dialog.innerHTML =
+    `<h2 id="print-choice-title">Print this page</h2>${boxes.join("")}` +
+    '<p role="status"></p><div class="print-choice-buttons">' +
+    '<button type="button" class="btn btn-primary" value="print">Print</button>' +
+    '<button type="button" class="btn btn-secondary" value="cancel">Cancel</button></div>';
+  dialog.addEventListener("close", () => dialog.remove());
+  return dialog;
+}
+
+/** Ask what to print, then print; a page without boxes is printed at once. */
+export function choosePrint() {
+  if (!document.querySelector(BOXES)) {
+    window.print();
+    return;
+  }
+  const dialog = dialogFor(forNow ?? choice());
+  const status = /** @type {Element} */ (dialog.querySelector("[role=status]"));
+  dialog.addEventListener("click", async ({ target }) => {
+    if (!(target instanceof HTMLButtonElement)) return;
+    if (target.value === "print") {
+      const wanted = /** @type {Choice} */ ({});
+      for (const kind of KINDS) {
+        const box = /** @type {HTMLInputElement} */ (dialog.querySelector(`[name=${kind}]`));
+        wanted[kind] = box.checked;
+      }
+      keep(wanted);
+      if (wanted.solutions) {
+        status.textContent = "Fetching the solutions …";
+        await loadAll();
+        if (!dialog.open) return; // the reader did not want to wait
+      }
+    }
+    dialog.close();
+    if (target.value === "print") window.print();
+  });
+  document.body.append(dialog);
+  dialog.showModal();
+}
