@@ -1,0 +1,57 @@
+// The Live buttons. All else of the live cells is loaded when a reader presses one.
+
+import { asset, load } from "./assets.js";
+import { start as drawFigure } from "./figures.js";
+
+const CODE = ".bd-article .cell > .cell_input pre";
+
+/** Where Binder builds the book: the address of its API, from the page's own launch button. */
+function binder() {
+  const link = /** @type {HTMLAnchorElement | null} */ (
+    document.querySelector(".dropdown-launch-buttons a[href*='/v2/gh/']")
+  );
+  if (!link) return "";
+  const { origin, pathname } = new URL(link.href);
+  return origin + pathname.replace("/v2/", "/build/");
+}
+
+/** @type {((cell: Element | null) => void) | undefined} */
+let open;
+
+async function start() {
+  await load("live");
+  // The server that `make live` has started beside the book, if it was that.
+  const local = /** @type {HTMLMetaElement | null} */ (
+    document.querySelector("meta[name='live-server']")
+  );
+  const frame = asset("live-frame");
+  open ??= window.llmbookLive({ frame, drawFigure, binder: binder(), local: local?.content });
+  return open;
+}
+
+/** @param {string} text @param {Element | null} cell */
+function button(text, cell) {
+  const made = document.createElement("button");
+  made.type = "button";
+  made.className = "live-button";
+  made.textContent = text;
+  made.title = "Edit the code of this page and run it here";
+  made.onclick = async () => {
+    made.disabled = true;
+    try {
+      (await start())(cell);
+    } catch {
+      made.textContent = "Not available offline";
+    }
+    made.disabled = false;
+  };
+  return made;
+}
+
+addEventListener("DOMContentLoaded", () => {
+  if (!document.querySelector(CODE)) return;
+  document.querySelector(".article-header-buttons")?.prepend(button("Live", null));
+  for (const cell of document.querySelectorAll(".bd-article .cell.tag_your-turn")) {
+    cell.prepend(button("Live", cell));
+  }
+});

@@ -1,0 +1,258 @@
+// What a live cell puts out, as the page shows the outputs of the build: text, rich HTML, pictures,
+// and Plotly figures drawn by the site's own Plotly.
+
+const PLOTLY = "application/vnd.plotly.v1+json";
+const LONGEST = 200_000; // characters of text that are shown; a loop that prints must not stop the page
+// The two stand-ins for the theme's colors, as src/llmbook/figures.py has them.
+const INK = "#1b1c1d";
+const PAPER = "#fdfefe";
+
+const element = (name, className, ...children) => {
+  const made = document.createElement(name);
+  if (className) made.className = className;
+  made.append(...children);
+  return made;
+};
+
+// -- Text ---------------------------------------------------------------------------------------
+
+/** What a terminal shows of a text: each line from its last carriage return. */
+const settle = (text) =>
+  text
+    .replaceAll("\r\n", "\n")
+    .split("\n")
+    .map((line) => line.split("\r").findLast(Boolean) ?? "")
+    .join("\n");
+
+/**
+ * Text with the colors that terminals know.
+ * @param {string} text
+ */
+export function terminal(text) {
+  const all = document.createDocumentFragment();
+  let bold = false;
+  let color = "";
+  // Every other part is the numbers of a color code.
+  const parts = settle(text)
+    .replace(/\x1b\[[\d;?]*[A-HJKSTfhilnsu]/g, "")
+    .split(/\x1b\[([\d;]*)m/);
+  parts.forEach((part, n) => {
+    if (n % 2 === 0) {
+      if (!part) return;
+      const classes = [bold && "live-bold", color && `live-color-${color}`].filter(Boolean);
+      all.append(classes.length ? element("span", classes.join(" "), part) : part);
+      return;
+    }
+    const codes = part.split(";").map(Number);
+    while (codes.length) {
+      const code = codes.shift();
+      if (code === 0) [bold, color] = [false, ""];
+      else if (code === 1) bold = true;
+      else if (code === 22) bold = false;
+      else if (code === 39) color = "";
+      else if (code >= 30 && code < 38) color = String(code - 30);
+      else if (code >= 90 && code < 98) color = String(code - 90);
+      else if (code === 38 || code === 48) {
+        const kind = codes.shift();
+        const [index] = codes.splice(0, kind === 5 ? 1 : 3);
+        if (code === 38) color = kind === 5 && index < 16 ? String(index % 8) : "";
+      }
+    }
+  });
+  return all;
+}
+
+const pre = (className, text) =>
+  element("div", className, element("div", "highlight", element("pre", "", terminal(text))));
+
+// -- Figures ------------------------------------------------------------------------------------
+
+const escape = (text) => {
+  const holder = document.createElement("p");
+  holder.textContent = text;
+  return holder.innerHTML;
+};
+
+/** All but the tags that Plotly knows in its texts, escaped. */
+const rich = (text) => escape(text).replace(/&lt;(\/?(?:b|i|em|sub|sup))&gt;/g, "<$1>");
+
+let figures = 0;
+
+/** The control of a slider or a menu, as src/llmbook/_myst_nb.py writes it. */
+function control(kind, part, key) {
+  const label = element("label", "");
+  label.htmlFor = key;
+  const input = document.createElement(kind === "slider" ? "input" : "select");
+  input.id = key;
+  input.autocomplete = "off";
+  input.disabled = true;
+  const active = part.active ?? 0;
+  if (input instanceof HTMLInputElement) {
+    const { prefix = "", suffix = "" } = part.currentvalue ?? {};
+    const labels = part.steps.map((step) => rich(`${prefix}${step.label}${suffix}`));
+    label.innerHTML = labels[active];
+    input.type = "range";
+    input.min = "0";
+    input.max = String(part.steps.length - 1);
+    input.value = String(active);
+    input.setAttribute("aria-valuetext", label.textContent);
+    input.dataset.labels = JSON.stringify(labels);
+  } else {
+    label.textContent = part.name ?? "Show";
+    part.buttons.forEach((button, n) => {
+      input.append(new Option(button.label, String(n), n === active, n === active));
+    });
+  }
+  return element("div", "plotly-control", label, input);
+}
+
+/** The place of a Plotly figure; figures.js draws it. */
+function plotly(figure, text) {
+  const layout = figure.layout ?? {};
+  const alt = layout.meta?.alt ?? text ?? "A figure";
+  const plot = element("div", "plotly-plot", element("p", "", alt));
+  plot.setAttribute("role", "img");
+  plot.setAttribute("aria-label", alt);
+  plot.style.height = `${layout.height ?? 450}px`;
+  const data = document.createElement("script");
+  data.type = "application/json";
+  data.text = JSON.stringify({ ...figure, layout });
+  const key = `live-figure-${++figures}`;
+  const menus = (layout.updatemenus ?? []).map((m, n) => control("menu", m, `${key}-menu-${n}`));
+  const sliders = (layout.sliders ?? []).map((s, n) => control("slider", s, `${key}-slider-${n}`));
+  const made = element("figure", "plotly-figure", plot, ...menus, ...sliders, data);
+  made.dataset.ink = INK;
+  made.dataset.paper = PAPER;
+  return made;
+}
+
+/** A vector picture, in the page, so that it takes on the theme's colors. */
+function svg(markup, alt) {
+  const holder = element("div", "matplotlib-figure");
+  holder.innerHTML = markup
+    .slice(markup.indexOf("<svg"))
+    .replaceAll(INK, "var(--pst-color-text-base)")
+    .replaceAll(PAPER, "var(--figure-paper)");
+  const picture = holder.querySelector("svg");
+  picture?.setAttribute("role", "img");
+  picture?.setAttribute("aria-label", alt);
+  return holder;
+}
+
+function picture(type, data, alt) {
+  const made = document.createElement("img");
+  made.alt = alt;
+  made.src = `data:${type};base64,${data.replaceAll("\n", "")}`;
+  return made;
+}
+
+// -- A cell's outputs ---------------------------------------------------------------------------
+
+const joined = (value) => (Array.isArray(value) ? value.join("") : value);
+
+/** Shows outputs of a cell, in place of those that the build left there. */
+export class Outputs {
+  /**
+   * @param {HTMLElement} cell
+   * @param {(figure: HTMLElement) => Promise<void>} draw
+   */
+  constructor(cell, draw) {
+    this.cell = cell;
+    this.draw = draw;
+    this.built = /** @type {HTMLElement | null} */ (cell.querySelector(":scope > .cell_output"));
+    this.place = element("div", "cell_output docutils container live-output");
+    /** @type {Map<string, HTMLElement[]>} */
+    this.displays = new Map();
+    this.#forget();
+  }
+
+  #forget() {
+    this.stale = false;
+    this.text = "";
+    this.said = "";
+    this.displays.clear();
+  }
+
+  /** Empty the place, at once or when the next output comes. */
+  clear(wait = false) {
+    this.stale = wait;
+    if (wait) return;
+    this.#forget();
+    if (this.built) this.built.hidden = true;
+    this.place.replaceChildren();
+    if (!this.place.isConnected) this.cell.append(this.place);
+  }
+
+  /** Show again what the build left. */
+  restore() {
+    this.#forget();
+    this.place.remove();
+    this.place.replaceChildren();
+    if (this.built) this.built.hidden = false;
+  }
+
+  /** Add a note of the page's own, such as what to do next. */
+  note(...content) {
+    this.place.append(element("p", "live-note", ...content));
+  }
+
+  /**
+   * @param {string} kind of Jupyter's message
+   * @param {any} content
+   */
+  add(kind, content) {
+    if (kind === "clear_output") return this.clear(content.wait);
+    if (!["stream", "error", "display_data", "execute_result", "update_display_data"].includes(kind)) {
+      return;
+    }
+    if (this.stale) this.clear();
+    if (kind === "stream") return this.#stream(content);
+    if (kind === "error") {
+      this.said = `${content.ename}: ${content.evalue}`;
+      const text = content.traceback.length ? content.traceback.join("\n") : this.said;
+      this.place.append(pre("output traceback highlight-ipythontb notranslate", text));
+      return;
+    }
+    const id = content.transient?.display_id;
+    const shown = this.#rich(content);
+    if (kind === "update_display_data") {
+      for (const old of this.displays.get(id) ?? []) old.replaceWith(shown);
+    } else {
+      this.place.append(shown);
+    }
+    if (id) this.displays.set(id, [shown]);
+    const figure = shown.querySelector(".plotly-figure");
+    if (figure instanceof HTMLElement) this.draw(figure);
+  }
+
+  #stream({ name, text }) {
+    const className = `output ${name === "stderr" ? "stderr" : "stream"} highlight-myst-ansi notranslate`;
+    const last = this.place.lastElementChild;
+    const more = last?.className === className;
+    this.text = (more ? this.text : "") + text;
+    if (this.text.length > LONGEST) {
+      this.text = `[only the end is shown]\n${this.text.slice(-LONGEST / 2)}`;
+    }
+    const shown = pre(className, this.text);
+    if (more) last.replaceWith(shown);
+    else this.place.append(shown);
+  }
+
+  #rich({ data, metadata = {} }) {
+    const plain = joined(data["text/plain"]) ?? "";
+    const alt = (type) => metadata[type]?.alt ?? (plain.startsWith("<") ? "A figure" : plain);
+    if (data[PLOTLY]) return element("div", "output", plotly(data[PLOTLY], alt(PLOTLY)));
+    if (data["text/html"]) {
+      const shown = element("div", "output text_html");
+      shown.innerHTML = joined(data["text/html"]); // scripts in it do not run
+      this.said = shown.querySelector(".llmbook-check strong")?.textContent ?? this.said;
+      return shown;
+    }
+    const type = "image/svg+xml";
+    if (data[type]) return element("div", "output image_svg", svg(joined(data[type]), alt(type)));
+    for (const type of ["image/png", "image/jpeg"]) {
+      if (data[type]) return element("div", "output image_png", picture(type, joined(data[type]), alt(type)));
+    }
+    return pre("output text_plain highlight-myst-ansi notranslate", plain);
+  }
+}

@@ -1,0 +1,394 @@
+// Live cells: the code of the page becomes editable, and runs on a kernel. Loaded by live.js.
+
+import { Bar, parse } from "../live/bar.js";
+import { edit } from "../live/editor.js";
+import { Link } from "../live/link.js";
+import { Outputs } from "../live/outputs.js";
+
+/**
+ * @typedef {object} Tools what the page's own script hands over
+ * @property {string} frame address of the frame that talks to the kernel
+ * @property {string} binder address of Binder's build of the book, or empty
+ * @property {string} [local] address of the server that stands beside the book
+ * @property {(figure: HTMLElement) => Promise<void>} drawFigure
+ */
+
+const SERVER = "llmbook-live"; // in sessionStorage: the server, for the next page
+const EDITS = `llmbook-live:${location.pathname}`; // in localStorage: what the reader has written
+
+/** @param {Storage} storage @param {string} key */
+function recall(storage, key) {
+  try {
+    return JSON.parse(storage.getItem(key) ?? "null") ?? {};
+  } catch {
+    return {};
+  }
+}
+
+function remember(storage, key, value) {
+  try {
+    storage.setItem(key, JSON.stringify(value));
+  } catch {
+    // Full, or not allowed: it is kept for as long as the page is open.
+  }
+}
+
+/** One cell of the page. */
+class Cell {
+  /**
+   * @param {HTMLElement} element
+   * @param {Page} page
+   */
+  constructor(element, page) {
+    this.element = element;
+    this.page = page;
+    this.input = /** @type {HTMLElement} */ (element.querySelector(":scope > .cell_input"));
+    this.printed = /** @type {HTMLElement} */ (this.input.firstElementChild);
+    this.source = this.input.querySelector("pre").textContent.replace(/\n$/, "");
+    this.code = page.edits[this.source] ?? this.source;
+    this.outputs = new Outputs(element, page.tools.drawFigure);
+    this.yourTurn = element.classList.contains("tag_your-turn");
+    this.checks = /^\s*check\.\w/m.test(this.source);
+    this.ran = false;
+    this.name = this.yourTurn ? "Your turn" : this.checks ? "The check" : "Code";
+    this.#build();
+    if (this.code !== this.source) this.show();
+  }
+
+  /** Whether it is part of a hint or a solution that the reader has not opened. */
+  get closed() {
+    return Boolean(this.element.closest("details:not([open])"));
+  }
+
+  get inSolution() {
+    return Boolean(this.element.closest("details.solution"));
+  }
+
+  #build() {
+    const { element, page } = this;
+    element.classList.add("live-cell");
+    element.querySelector(":scope > .live-button")?.remove();
+    this.bar = document.createElement("div");
+    this.bar.className = "live-tools";
+    this.bar.setAttribute("role", "group");
+    this.bar.setAttribute("aria-label", `${this.name}: run and reset`);
+    const add = (text, action) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = text;
+      button.onclick = action;
+      this.bar.append(button);
+      return button;
+    };
+    if (this.yourTurn) add("Run and check", () => page.check(this));
+    add("Run", () => page.run([this]));
+    add("Run all above", () => page.runAbove(this));
+    this.resetting = add("Reset", () => this.reset());
+    this.resetting.hidden = this.code === this.source;
+    this.state = document.createElement("span");
+    this.state.className = "live-count";
+    this.bar.append(this.state);
+    this.input.append(this.bar);
+  }
+
+  /** Put the editor in the place of the printed code. */
+  show() {
+    if (this.editor) return this.editor;
+    const place = document.createElement("div");
+    place.className = "highlight live-editor";
+    this.printed.hidden = true;
+    this.printed.after(place);
+    this.editor = edit(place, this.code, {
+      label: this.name,
+      help: "live-keys",
+      change: (code) => this.change(code),
+      run: () => this.page.run([this]),
+      runAndGoOn: () => {
+        this.page.run([this]);
+        this.page.next(this)?.show().focus();
+      },
+      complete: (code, place) => this.page.complete(code, place),
+    });
+    return this.editor;
+  }
+
+  change(code) {
+    this.code = code;
+    this.resetting.hidden = false;
+    this.page.keep(this);
+  }
+
+  reset() {
+    const length = this.editor?.state.doc.length ?? 0;
+    this.editor?.dispatch({ changes: { from: 0, to: length, insert: this.source } });
+    this.code = this.source;
+    this.page.keep(this);
+    this.outputs.restore();
+    this.ran = false;
+    this.mark("");
+    this.show().focus();
+    this.resetting.hidden = true;
+  }
+
+  /** @param {string} text */
+  mark(text, busy = false) {
+    this.state.textContent = text;
+    this.element.classList.toggle("live-busy", busy);
+  }
+}
+
+/** The live cells of a page and their kernel. */
+class Page {
+  /** @param {Tools} tools */
+  constructor(tools) {
+    this.tools = tools;
+    this.edits = recall(localStorage, EDITS);
+    /** @type {Map<Element, Cell>} */
+    this.known = new Map();
+    this.state = "idle";
+    this.queue = Promise.resolve();
+    this.stopped = 0; // counts what ends everything that waits
+    this.pending = 0;
+    const saved = recall(sessionStorage, SERVER);
+    const local = tools.local && parse(tools.local);
+    this.binderServer = saved.binderServer;
+    this.choice =
+      saved.choice ??
+      (local ? { where: "server", ...local } : { where: tools.binder ? "binder" : "server", address: "", token: "" });
+    this.begun = Boolean(saved.choice || local);
+    this.near = new IntersectionObserver(
+      (entries) => {
+        for (const { isIntersecting, target } of entries) {
+          if (!isIntersecting) continue;
+          this.near.unobserve(target);
+          this.known.get(target)?.show();
+        }
+      },
+      { rootMargin: "400px" },
+    );
+    this.adopt(document);
+    // Solutions come when they are opened.
+    new MutationObserver((changes) => {
+      for (const { addedNodes } of changes) {
+        for (const node of addedNodes) {
+          if (node instanceof Element && !node.closest(".live-cell")) this.adopt(node);
+        }
+      }
+    }).observe(document.querySelector(".bd-article"), { childList: true, subtree: true });
+  }
+
+  /** @param {ParentNode} root */
+  adopt(root) {
+    const found = [...root.querySelectorAll(".cell > .cell_input")].map((e) => e.parentElement);
+    for (const element of found) {
+      if (this.known.has(element) || !element.querySelector(".cell_input pre")) continue;
+      this.known.set(element, new Cell(element, this));
+      this.near.observe(element);
+    }
+  }
+
+  /** All cells, in the order of the page. */
+  cells() {
+    const all = document.querySelectorAll(".bd-article .live-cell");
+    return [...all].map((element) => this.known.get(element)).filter(Boolean);
+  }
+
+  above(cell) {
+    const all = this.cells();
+    return all.slice(0, all.indexOf(cell)).filter((one) => !one.closed);
+  }
+
+  next(cell) {
+    const all = this.cells();
+    return all.slice(all.indexOf(cell) + 1).find((one) => !one.closed);
+  }
+
+  /** Keep what the reader has written for the next visit. */
+  keep(cell) {
+    if (cell.code === cell.source) delete this.edits[cell.source];
+    else this.edits[cell.source] = cell.code;
+    clearTimeout(this.keeping);
+    this.keeping = setTimeout(() => remember(localStorage, EDITS, this.edits), 300);
+  }
+
+  // -- The kernel -------------------------------------------------------------------------------
+
+  /** @param {Element | null} [element] the cell whose button was pressed */
+  open(element) {
+    if (!this.bar?.bar.isConnected) {
+      const binder = this.tools.binder ? new URL(this.tools.binder).host : "";
+      this.bar = new Bar(this.choice, { start: (c) => this.start(c), act: (a) => this.act(a) }, binder);
+      this.tell("idle", "The code of this page can be edited. To run it, start Python:");
+    }
+    const cell = element && this.known.get(element);
+    if (this.begun) this.start(this.choice);
+    if (cell) cell.show().focus();
+    else this.bar.focus();
+  }
+
+  tell(state, text) {
+    this.state = state;
+    this.bar?.tell(state === "ready" && this.pending ? "running" : state, text);
+  }
+
+  /** @param {import("../live/bar.js").Choice} choice */
+  async start(choice) {
+    if (["starting", "ready"].includes(this.state)) return;
+    this.choice = choice;
+    const binder = choice.where === "binder";
+    if (binder && !navigator.onLine) {
+      return this.tell("failed", "You are offline: Binder cannot be reached.");
+    }
+    this.tell("starting", "Starting …");
+    try {
+      this.link ??= new Link(this.tools.frame, {
+        state: ({ state, text, server }) => {
+          if (server) this.#started(choice, server);
+          if (state === "failed") this.drop();
+          this.tell(state, text);
+        },
+        kernel: () => {},
+        forgotten: () => this.forget(),
+      });
+      await this.link.ready;
+    } catch (error) {
+      this.link = undefined;
+      return this.tell("failed", error.message);
+    }
+    const address = binder ? this.tools.binder : choice.address;
+    this.link.send("start", { ...choice, address, known: this.binderServer });
+  }
+
+  #started(choice, server) {
+    this.begun = true;
+    if (this.choice.where === "binder") this.binderServer = server;
+    remember(sessionStorage, SERVER, { choice: this.choice, binderServer: this.binderServer });
+    this.forget();
+  }
+
+  /** Nothing has run in this kernel yet. */
+  forget() {
+    for (const cell of this.known.values()) {
+      cell.ran = false;
+      cell.mark("");
+    }
+  }
+
+  /** Nothing that waits will run. */
+  drop() {
+    this.stopped++;
+  }
+
+  act(action) {
+    if (action === "all") return this.run(this.cells().filter((cell) => !cell.closed));
+    if (action === "close") {
+      this.bar.remove();
+      this.bar = undefined;
+      return;
+    }
+    this.drop();
+    this.link?.send(action);
+    if (action === "stop") {
+      this.begun = false;
+      this.bar.focus();
+    }
+  }
+
+  complete(code, place) {
+    return this.state === "ready" && !this.pending ? this.link.complete(code, place) : null;
+  }
+
+  // -- Running ----------------------------------------------------------------------------------
+
+  /** Run what an answer builds on, the answer, and its check. */
+  check(cell) {
+    const before = this.above(cell).filter(
+      (one) => !(one.ran || one.inSolution || one.yourTurn || one.checks),
+    );
+    const after = this.next(cell);
+    this.run([cell, ...(after?.checks ? [after] : [])], before);
+  }
+
+  runAbove(cell) {
+    this.run(this.above(cell));
+  }
+
+  /**
+   * Run cells one after the other, until one fails.
+   * @param {Cell[]} cells
+   * @param {Cell[]} before cells to run first; when one fails, the others run all the same
+   */
+  run(cells, before = []) {
+    if (this.state !== "ready") {
+      this.open();
+      if (this.state === "idle" || this.state === "failed") {
+        this.bar.focus();
+        return;
+      }
+    }
+    const turn = this.stopped;
+    const all = [...before, ...cells];
+    for (const cell of all) cell.mark("waiting");
+    this.pending++;
+    this.tell(this.state, this.state === "ready" ? this.progress(all, 0) : undefined);
+    this.queue = this.queue.then(async () => {
+      await this.whenReady(turn);
+      let said = "";
+      let failed = false;
+      for (const [n, cell] of all.entries()) {
+        if (this.stopped !== turn || failed) {
+          cell.mark("");
+          continue;
+        }
+        if (n) this.tell(this.state, this.progress(all, n));
+        const ok = await this.execute(cell);
+        said = cell.outputs.said || (ok ? "Done." : "It failed.");
+        failed = !ok && n >= before.length;
+      }
+      this.pending--;
+      if (this.state === "ready") this.tell("ready", this.stopped === turn ? said : "Stopped.");
+    });
+  }
+
+  progress(all, n) {
+    return all.length > 1 ? `Running cell ${n + 1} of ${all.length} …` : "Running …";
+  }
+
+  /** Wait until the kernel is there, or all is dropped. */
+  async whenReady(turn) {
+    while (this.state !== "ready" && this.stopped === turn) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+
+  /** @param {Cell} cell */
+  async execute(cell) {
+    cell.outputs.clear();
+    cell.mark("running", true);
+    const reply = await this.link.execute(cell.code, (kind, content) => {
+      cell.outputs.add(kind, content);
+    });
+    cell.ran = true;
+    const count = reply.execution_count ? `[${reply.execution_count}]` : "";
+    cell.mark(reply.status === "ok" ? count : `${count} failed`.trim());
+    for (const { source, data } of reply.payload ?? []) {
+      // What `help` and `?` would show in a pager.
+      if (source === "page") cell.outputs.add("display_data", { data });
+    }
+    if (reply.status === "lost") cell.outputs.note("Python was stopped while this ran.");
+    if (reply.ename === "NameError" && this.above(cell).some((one) => !one.ran)) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = "Run all above, then this";
+      button.onclick = () => this.run([...this.above(cell), cell]);
+      cell.outputs.note("Cells above have not run, and may define this name. ", button);
+    }
+    return reply.status === "ok";
+  }
+}
+
+/** @param {Tools} tools */
+window.llmbookLive = (tools) => {
+  const page = new Page(tools);
+  return (element) => page.open(element);
+};
