@@ -18,9 +18,10 @@ environment:
 browser:
 	@$(PYTHON) tools/environment.py --browser
 
-book: environment  ## execute the pages and build the site into _build/html
+book: environment  ## execute the pages and build the site into _build/site
 	jupyter-book build book --config $(CURDIR)/_config.yml --toc $(CURDIR)/_toc.yml \
 		--path-output $(CURDIR) -W --keep-going
+	python tools/publish.py
 
 serve: environment  ## show the site at http://localhost:8000 and rebuild it as you save
 	python tools/serve.py

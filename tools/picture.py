@@ -24,7 +24,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 def main() -> None:
     """Open the page at the exercise, its first hint open, and save what a reader sees."""
-    site = ROOT / "_build" / "html"
+    site = ROOT / "_build" / "site"
     if not (site / PAGE).is_file():
         sys.exit("Run `make book` first.")
     chromium = browser.find()

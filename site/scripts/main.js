@@ -1,4 +1,10 @@
 // What every page of the site runs. One module a feature; each starts by itself.
+import "./buttons.js";
+import "./copy.js";
 import "./disclosure.js";
+import "./exercise-index.js";
 import "./figures.js";
 import "./formulas.js";
+import "./print.js";
+import "./progress.js";
+import "./solutions.js";

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-SITE = ROOT / "_build" / "html"
+SITE = ROOT / "_build" / "site"
 
 
 def pages() -> list[str]:
     """Return the site's pages, as paths below its root; the front page when nothing is built."""
     found = [path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html")]
-    return sorted(p for p in found if not p.startswith("_static/")) or ["index.html"]
+    return sorted(found) or ["index.html"]

@@ -5,12 +5,14 @@ import shutil
 import threading
 from collections.abc import Iterator
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from built import SITE
+
+from serve import Handler
 
 # One page at a time on a machine without a screen, without Chromium's own talk to other hosts.
 CHROMIUM_FLAGS = [
@@ -24,17 +26,12 @@ CHROMIUM_FLAGS = [
 ]
 
 
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *args: Any) -> None:
-        pass
-
-
 @pytest.fixture(scope="session")
 def site() -> Iterator[str]:
     """Return the address of the built site."""
     if not (SITE / "index.html").is_file():
-        pytest.fail("there is no site in _build/html: run `make book` first")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(SITE)))
+        pytest.fail("there is no site in _build/site: run `make book` first")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(SITE)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/"
     server.shutdown()

@@ -1,0 +1,740 @@
+"""Publish the site: make of what Sphinx wrote into _build/html the light pages of _build/site.
+
+Each page keeps its words and loses its weight: one style sheet, pruned to what the pages use, and one
+deferred script stand for all those of the theme, drawings for its icon font, and a content-security
+policy keeps everything on the site. What is named by its content (all of ``assets/``) may be kept by
+browsers for ever. Only what changed is written; what is no longer made is removed.
+
+A page is read as text, not parsed: 26 pages hold 40 MB. What this step does not know, it refuses.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import html
+import io
+import json
+import os
+import re
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path, PurePosixPath
+from posixpath import dirname, join, normpath, relpath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+ROOT = Path(__file__).resolve().parent.parent
+ASSETS = "assets"
+NODE_PACKAGES = ("esbuild", "lightningcss", "purgecss", "@fortawesome/fontawesome-free")
+
+# Where scripts may connect to, besides the site.
+CONNECT: tuple[str, ...] = ()
+POLICY = (
+    "default-src 'self'; script-src 'self' '{inline}'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'{connect}; "
+    "worker-src 'self' blob:; object-src 'none'; base-uri 'none'; form-action 'self'"
+)
+
+# The theme's files that the site does without, and what stands for them.
+LEFT_OUT = {
+    "fontawesome.js": "the drawings that this step puts in",
+    "clipboard.min.js": "site/scripts/copy.js",
+    "copybutton.js": "site/scripts/copy.js",
+    "searchtools.js": "the site's own search",
+    "language_data.js": "the site's own search",
+    "searchindex.js": "the site's own search",
+}
+# Scripts that are needed only where a page has something of the class.
+NEEDED_BY = {"design-tabs.js": "sd-tab-label"}
+# Inline scripts that the site does without: site/scripts/inline.js stands for the first; the others
+# serve the theme's search and switch of versions.
+INLINE = re.compile(
+    r"\s*(?:document\.documentElement\.dataset\.mode = |DOCUMENTATION_OPTIONS\.\w+ = )"
+)
+# The theme's handlers in HTML attributes, as site/scripts/buttons.js knows them.
+HANDLERS = {"toggleFullScreen()": "fullscreen", "window.print()": "print"}
+# Formulas in these two fonts stand on every page that has any.
+MATH_FONTS = ("KaTeX_Main-Regular.woff2", "KaTeX_Math-Italic.woff2")
+
+SLOT = "<!--slot-->"
+SCRIPT = re.compile(r"<script\b([^>]*)>(.*?)</script>\s*", re.DOTALL)
+LINK = re.compile(r"<link\b[^>]*>\s*")
+META = re.compile(r'<meta\s+name="(?:viewport|docsearch:\w+)"[^>]*>\s*')
+ICON = re.compile(
+    r'<(i|span)((?:\s[^<>]*?)?\sclass="(?=[^"]*\bfa-)[^"]*"[^<>]*)>\s*</\1>', re.DOTALL
+)
+ICON_STYLES = {
+    **dict.fromkeys(("fa-solid", "fas", "fa"), "solid"),
+    **dict.fromkeys(("fa-regular", "far"), "regular"),
+    **dict.fromkeys(("fa-brands", "fab"), "brands"),
+}
+HANDLER = re.compile(r'\son([a-z]+)="([^"]*)"')
+STATIC = re.compile(r'(?<=\s)(src|href|poster)="((?:\.\./)*_static/[^"]*)"')
+SOURCE = re.compile(r'\shref="((?:\.\./)*_sources/[^"#?]*)"')
+# Cards for other sites have whole addresses, in the head and in the files at the root.
+CARD = re.compile(r'\scontent="[^"]*?\b(_static/[^"?#]+)')
+NAMED_IN_FILE = re.compile(r"""(?<![\w/])(?:\.?/)?(_static/[^"'<>?#\s]+)""")
+# How the site's scripts ask for others.
+ASKED = re.compile(r"""\b(?:asset|load)\(\s*(["'])([\w-]+)\1""")
+IMAGE = re.compile(r"<img\b[^>]*>")
+VERBATIM = re.compile(r"<(pre|script|style|textarea)\b.*?</\1>", re.DOTALL)
+BLANK = re.compile(r"\s*\n\s*")
+COMMENT = re.compile(r"<!--(?!slot).*?-->", re.DOTALL)
+TAG = re.compile(r"<[a-zA-Z][^<>]*>")
+ATTRIBUTE = re.compile(r'([^\s"=<>/]+)(?:="([^"]*)")?')
+# Their values name nothing that a style sheet could ask for.
+WORDLESS = frozenset(
+    ("alt", "aria-label", "content", "d", "href", "points", "src", "style", "title", "transform")
+)
+CSS_URL = re.compile(r"""url\(\s*(["']?)([^"')]+)\1\s*\)""")
+CSS_IMPORT = re.compile(r"""@import\s+(?:url\()?\s*["']([^"']+)["']\s*\)?\s*;""")
+
+
+class PublishError(Exception):
+    """The site cannot be published; the message says what is missing and where."""
+
+
+def digest(*parts: bytes | str) -> str:
+    """Return a short name for contents."""
+    sha = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        sha.update(len(data).to_bytes(8, "big"))
+        sha.update(data)
+    return sha.hexdigest()[:16]
+
+
+def attributes(tag: str) -> dict[str, str]:
+    """Return the attributes of a tag; those without a value have an empty one.
+
+    >>> attributes('<img alt="a picture" src="x.svg" hidden>')
+    {'alt': 'a picture', 'src': 'x.svg', 'hidden': ''}
+    """
+    inside = tag.strip().removeprefix("<").removesuffix(">").removesuffix("/")
+    if tag.lstrip().startswith("<"):
+        inside = inside.partition(" ")[2] if " " in inside else ""
+    return {name: html.unescape(value) for name, value in ATTRIBUTE.findall(inside)}
+
+
+def words(text: str) -> set[str]:
+    """Return the tags, attributes, classes and ids of HTML: all that a style sheet can ask for."""
+    found: set[str] = set()
+    for tag in set(TAG.findall(text)):
+        name, _, rest = tag[1:].rstrip("/>").partition(" ")
+        found.add(name)
+        for attribute, value in ATTRIBUTE.findall(rest):
+            found.add(attribute)
+            if attribute not in WORDLESS:
+                found.update(value.split())
+    # KaTeX's numbers and the like: no selector has them.
+    return {word for word in found if not word[:1].isdigit() and len(word) < 80}
+
+
+def image_size(name: str, data: bytes) -> tuple[int, int] | None:
+    """Return width and height of an image in pixels; None where the file does not say."""
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        return struct.unpack(">II", data[16:24])
+    if name.endswith(".svg"):
+        root = re.search(r"<svg\b[^>]*>", data.decode("utf-8", "replace"), re.DOTALL)
+        if root is None:
+            return None
+        sides = [re.search(rf'\s{s}="([\d.]+)(?:px)?"', root[0]) for s in ("width", "height")]
+        if all(sides):
+            width, height = (float(side[1]) for side in sides if side)
+        elif box := re.search(
+            r'\sviewBox="[-\d.]+[ ,]+[-\d.]+[ ,]+([\d.]+)[ ,]+([\d.]+)"', root[0]
+        ):
+            width, height = float(box[1]), float(box[2])
+        else:
+            return None
+        return round(width), round(height)
+    try:
+        from PIL import Image
+
+        with Image.open(io.BytesIO(data)) as image:
+            return image.size
+    except OSError:
+        return None
+
+
+def webp(data: bytes) -> bytes | None:
+    """Return a raster image as WebP, without loss, or None where that is no tenth smaller."""
+    from PIL import Image
+
+    target = io.BytesIO()
+    with Image.open(io.BytesIO(data)) as image:
+        image.save(target, "WEBP", lossless=True, quality=100, method=6)
+    smaller = target.getvalue()
+    return smaller if len(smaller) < 0.9 * len(data) else None
+
+
+def subset(font: Path, letters: set[str]) -> bytes:
+    """Return a font with some of its letters, as WOFF."""
+    from fontTools import subset as subsetting
+
+    options = subsetting.Options(flavor="woff", layout_features=[], name_IDs=[], hinting=False)
+    try:
+        with subsetting.load_font(font, options) as whole:
+            tool = subsetting.Subsetter(options)
+            tool.populate(text="".join(letters))
+            tool.subset(whole)
+            # The same bytes each time, so that the name stays as well.
+            whole["head"].modified = whole["head"].created
+            whole.recalcTimestamp = False
+            target = io.BytesIO()
+            subsetting.save_font(whole, target, options)
+    except OSError:
+        raise PublishError(f"the style sheet needs {font}, which the build did not make") from None
+    return target.getvalue()
+
+
+@dataclass
+class Page:
+    """What is remembered of a page from one run to the next."""
+
+    source: str  # digest of the page as Sphinx wrote it
+    words: list[str] = field(default_factory=list)
+    styles: list[str] = field(default_factory=list)  # paths below _build/html, in order
+    scripts: list[str] = field(default_factory=list)
+    inputs: dict[str, str] = field(default_factory=dict)  # other files it depends on: their digests
+    assets: list[str] = field(default_factory=list)  # what was made of them
+    kept: list[str] = field(default_factory=list)  # what it names by the path of _build/html
+    output: str = ""  # digest of the page as it was published
+    key: str = ""  # digest of all that it was made from
+
+
+class Publisher:
+    """One run: reads `source`, writes `target`, remembers in `memory` what was made of what."""
+
+    def __init__(
+        self,
+        source: Path = ROOT / "_build" / "html",
+        target: Path = ROOT / "_build" / "site",
+        memory: Path = ROOT / "_build" / "site.json",
+        own: Path = ROOT / "site",
+        node_modules: Path = ROOT / "node_modules",
+        say: Callable[[str], None] = print,
+    ) -> None:
+        self.source, self.target, self.memory = source, target, memory
+        self.own, self.node_modules, self.say = own, node_modules, say
+        self.produced: set[str] = set()
+        self.written: list[str] = []
+        self.names: dict[str, str] = {}  # names in assets/ of files below the source
+        self.icon = lru_cache(None)(self._icon)
+        self.digest_of = lru_cache(None)(self._digest_of)
+
+    # -- Files ------------------------------------------------------------------------------------
+
+    def read(self, path: str, wanted_by: str) -> bytes:
+        """Read a file below the source."""
+        try:
+            return (self.source / path).read_bytes()
+        except OSError:
+            raise PublishError(f"{wanted_by} needs {path}, which the build did not make") from None
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write a file below the target, at once and only if it changed."""
+        self.produced.add(path)
+        file = self.target / path
+        try:
+            if file.stat().st_size == len(data) and file.read_bytes() == data:
+                return
+        except OSError:
+            pass
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_name(f".{file.name}.{os.getpid()}")
+        temporary.write_bytes(data)
+        temporary.replace(file)
+        self.written.append(path)
+
+    def asset(self, path: str, wanted_by: str) -> str:
+        """Publish a file below the source under a name that says what is in it; return the name."""
+        if path not in self.names:
+            self.names[path] = self.named(PurePosixPath(path).name, self.read(path, wanted_by))
+        return self.names[path]
+
+    def named(self, name: str, data: bytes) -> str:
+        """Publish contents as an asset."""
+        stem, dot, suffix = name.partition(".")
+        name = f"{stem}.{digest(data)}{dot}{suffix}"
+        self.write(f"{ASSETS}/{name}", data)
+        return name
+
+    @cached_property
+    def tool(self) -> str:
+        """The digest of this program and of the versions it uses."""
+        versions = []
+        for package in NODE_PACKAGES:
+            description = self.node_modules / package / "package.json"
+            if not description.is_file():
+                raise PublishError(
+                    f"{package} is missing from {self.node_modules.name}; run `npm ci`"
+                )
+            versions.append(json.loads(description.read_text(encoding="utf-8"))["version"])
+        here = Path(__file__)
+        return digest(here.read_bytes(), here.with_name("assets.mjs").read_bytes(), *versions)
+
+    def _icon(self, style: str, name: str) -> tuple[str, str] | None:
+        folder = self.node_modules / "@fortawesome/fontawesome-free/svgs" / style
+        try:
+            svg = (folder / f"{name}.svg").read_text(encoding="utf-8")
+        except OSError:
+            return None
+        box = re.search(r'viewBox="([^"]*)"', svg)
+        shape = "".join(re.findall(r"<path\b[^>]*>", svg))
+        return (box[1], re.sub(r'\sfill="currentColor"', "", shape)) if box and shape else None
+
+    def _digest_of(self, path: str) -> str:
+        return digest((self.source / path).read_bytes())
+
+    # -- A page -----------------------------------------------------------------------------------
+
+    def pages(self) -> list[str]:
+        """Return the pages that Sphinx wrote, as paths below the source."""
+        found = (p.relative_to(self.source).as_posix() for p in self.source.rglob("*.html"))
+        return sorted(p for p in found if not p.startswith("_"))
+
+    def light(self, path: str, text: str, page: Page) -> str:
+        """Return a page without the theme's weight; note in `page` what it needs."""
+        here = dirname(path)
+
+        def local(address: str) -> str:
+            return normpath(join(here, unquote(urlsplit(address).path)))
+
+        def script(match: re.Match[str]) -> str:
+            given = attributes(match[1])
+            if given.get("type", "text/javascript") != "text/javascript":
+                return match[0]  # data
+            if "src" not in given:
+                if not INLINE.match(match[2]):
+                    start = " ".join(match[2].split())[:60]
+                    raise PublishError(
+                        f"{path} has an inline script ({start} ...), which the content-security "
+                        "policy would stop; move it to site/scripts"
+                    )
+                return ""
+            if urlsplit(given["src"]).netloc:
+                raise PublishError(f"{path} loads {given['src']} from another host")
+            page.scripts.append(local(given["src"]))
+            return ""
+
+        def link(match: re.Match[str]) -> str:
+            given = attributes(match[0])
+            relation = given.get("rel", "")
+            if relation == "preload" and given.get("as") == "script":
+                return ""
+            if relation != "stylesheet":
+                return match[0]
+            if urlsplit(given["href"]).netloc:
+                raise PublishError(f"{path} loads {given['href']} from another host")
+            page.styles.append(local(given["href"]))
+            return ""
+
+        def icon(match: re.Match[str]) -> str:
+            classes = attributes(match[2])["class"].split()
+            style = next((ICON_STYLES[c] for c in classes if c in ICON_STYLES), None)
+            names = [c.removeprefix("fa-") for c in classes if c.startswith("fa-")]
+            drawing = next(
+                (d for name in names if style and (d := self.icon(style, name)) is not None), None
+            )
+            if drawing is None:
+                raise PublishError(
+                    f"{path} has an icon that Font Awesome Free has not: {' '.join(classes)}"
+                )
+            kept = [c for c in classes if c not in ICON_STYLES and not c.startswith("fa-")]
+            if "fa-lg" in classes:
+                kept.insert(0, "fa-icon-lg")
+            rest = re.sub(r'\s(?:class|aria-hidden)="[^"]*"', "", match[2])
+            box, shape = drawing
+            return (
+                f'<svg class="{" ".join(["fa-icon", *kept])}"{rest} aria-hidden="true" '
+                f'viewBox="{box}">{shape}</svg>'
+            )
+
+        def handler(match: re.Match[str]) -> str:
+            action = HANDLERS.get(html.unescape(match[2]))
+            if match[1] != "click" or action is None:
+                raise PublishError(
+                    f'{path} has a handler on{match[1]}="{match[2]}", which the content-security '
+                    "policy would stop; listen in site/scripts"
+                )
+            return f' data-action="{action}"'
+
+        def static(match: re.Match[str]) -> str:
+            target = local(match[2])
+            name = self.asset(target, path)
+            page.inputs[target] = self.digest_of(target)
+            page.assets.append(name)
+            return f'{match[1]}="{relpath(f"{ASSETS}/{name}", here or ".")}"'
+
+        def image(match: re.Match[str]) -> str:
+            tag, given = match[0], attributes(match[0])
+            address = given.get("src", "")
+            if not address or urlsplit(address).scheme or address.startswith("/"):
+                return tag
+            target = local(address)
+            data = self.read(target, path)
+            page.inputs[target] = self.digest_of(target)
+            if not {"width", "height"} & given.keys() and (size := image_size(target, data)):
+                tag = f'<img width="{size[0]}" height="{size[1]}"{tag[4:]}'
+            if target.endswith((".png", ".jpg", ".jpeg")):
+                smaller = webp(data)
+                if smaller is not None:
+                    name = self.named(f"{PurePosixPath(target).stem}.webp", smaller)
+                    page.assets.append(name)
+                    source = relpath(f"{ASSETS}/{name}", here or ".")
+                    tag = f'<picture><source srcset="{source}" type="image/webp">{tag}</picture>'
+            return tag
+
+        head, end, body = text.partition("</head>")
+        if not end:
+            raise PublishError(f"{path} has no head")
+        head = META.sub("", LINK.sub(link, head))
+        head, found = re.subn(r"(<meta\s+charset=[^>]*>)\s*", rf"\1{SLOT}", head, count=1)
+        if not found:
+            raise PublishError(f"{path} does not name its charset")
+        # Without scripts nobody else says it.
+        head = head.replace('data-theme="auto"', 'data-theme="light"', 1)
+        text = SCRIPT.sub(script, head + end + body)
+        text = ICON.sub(icon, text)
+        text = HANDLER.sub(handler, text)
+        text = IMAGE.sub(image, text)
+        text = STATIC.sub(static, text)
+        page.kept = sorted(
+            {local(address) for address in SOURCE.findall(text)} | set(CARD.findall(head))
+        )
+        page.words = sorted(words(text))
+        return squeeze(text)
+
+    # -- Style sheet and scripts ------------------------------------------------------------------
+
+    def style(self, path: str, wanted_by: str) -> str:
+        """Return a style sheet with what it imports; the files that it names become assets."""
+        text = self.read(path, wanted_by).decode("utf-8-sig")
+        text = re.sub(r'@charset "[^"]*";', "", text)
+        text = CSS_IMPORT.sub(
+            lambda match: self.style(normpath(join(dirname(path), match[1])), path), text
+        )
+
+        def url(match: re.Match[str]) -> str:
+            address = match[2]
+            if address.startswith(("data:", "#", "llmbook:")):
+                return match[0]
+            if urlsplit(address).netloc:
+                raise PublishError(f"{path} loads {address} from another host")
+            return f'url("llmbook:{normpath(join(dirname(path), urlsplit(address).path))}")'
+
+        return CSS_URL.sub(url, text)
+
+    def bundles(self, pages: dict[str, Page], remembered: dict[str, Any]) -> dict[str, Any]:
+        """Return names of the style sheet and the scripts, made anew only if something changed."""
+        everything = {word for page in pages.values() for word in page.words}
+        scripts = [
+            path
+            for path in merged(page.scripts for page in pages.values())
+            if (name := PurePosixPath(path).name) not in LEFT_OUT
+            and (name not in NEEDED_BY or NEEDED_BY[name] in everything)
+        ]
+        styles = merged(page.styles for page in pages.values())
+        own_scripts = sorted((self.own / "scripts").rglob("*.js"))
+        for name in ("main", "inline"):
+            if self.own / "scripts" / f"{name}.js" not in own_scripts:
+                raise PublishError(f"site/scripts/{name}.js is missing")
+        texts = {
+            path.relative_to(self.own).as_posix(): path.read_text("utf-8") for path in own_scripts
+        }
+        # Bootstrap's words are all those of the framework: assets.mjs lists what it really adds.
+        theirs = {path: self.read(path, "a page").decode() for path in scripts}
+        for name, text in (*theirs.items(), *texts.items()):
+            if not name.endswith("bootstrap.js"):
+                everything.update(re.findall(r"[A-Za-z_][\w-]*", text))
+        own_styles = sorted(
+            (self.own / "styles").glob("*.css"), key=lambda p: (p.name != "book.css", p.name)
+        )
+        job = {
+            "styles": [{"name": path, "text": self.style(path, "a page")} for path in styles],
+            "own": "\n".join(path.read_text("utf-8") for path in own_styles),
+            "words": sorted(everything),
+            "scripts": [{"name": path, "text": text} for path, text in theirs.items()],
+            "main": str(self.own / "scripts" / "main.js"),
+            "inline": str(self.own / "scripts" / "inline.js"),
+            "pages": {p.stem: str(p) for p in sorted((self.own / "scripts/pages").glob("*.js"))},
+        }
+        key = digest(self.tool, json.dumps(job), json.dumps(texts))
+        if remembered.get("key") == key and all(
+            (self.target / path).is_file() for path in remembered["files"]
+        ):
+            self.produced.update(remembered["files"])
+            return remembered
+        made = self.run_node(job)
+        before = set(self.produced)
+        icons = {letter for letter in made["style"] if "\ue000" <= letter <= "\uf8ff"}
+
+        def named(match: re.Match[str]) -> str:
+            path = match[2]
+            if path.endswith(".ttf"):
+                return f"url({self.named('icons.woff', subset(self.source / path, icons))})"
+            return f"url({self.asset(path, 'a style sheet')})"
+
+        style = re.sub(r'url\((["\']?)llmbook:([^"\')]+)\1\)', named, made["style"])
+        result = {
+            "key": key,
+            "style": self.named("site.css", style.encode()),
+            "script": self.named("site.js", made["script"].encode()),
+            "inline": made["inline"],
+            "pages": {n: self.named(f"{n}.js", t.encode()) for n, t in made["pages"].items()},
+            "fonts": {
+                n: self.names[p] for p in self.names if (n := PurePosixPath(p).name) in MATH_FONTS
+            },
+        }
+        self.write("licenses.txt", self.licenses(made["notices"]).encode())
+        result["files"] = sorted(
+            {
+                *self.produced - before,
+                "licenses.txt",
+                *(f"{ASSETS}/{name}" for name in self.names.values() if f"url({name})" in style),
+            }
+        )
+        return result
+
+    def run_node(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Have Node's tools make the bundles."""
+        program = Path(__file__).with_name("assets.mjs")
+        try:
+            done = subprocess.run(
+                ["node", str(program)],
+                input=json.dumps(job),
+                capture_output=True,
+                encoding="utf-8",
+                check=False,
+            )
+        except FileNotFoundError:
+            raise PublishError("Node.js is missing; `make book` installs it") from None
+        if done.returncode:
+            raise PublishError(f"the style sheet and the scripts cannot be made:\n{done.stderr}")
+        result: dict[str, Any] = json.loads(done.stdout)
+        return result
+
+    def licenses(self, notices: Iterable[str]) -> str:
+        """Return the licenses of what the bundles carry."""
+        folders = [
+            "@fortawesome/fontawesome-free",
+            "katex",
+            "minisearch",
+            "plotly.js-cartesian-dist-min",
+        ]
+        texts = [
+            f"{folder}\n\n{file.read_text('utf-8')}"
+            for folder in folders
+            for file in sorted((self.node_modules / folder).glob("LICENSE*"))
+        ]
+        texts += [
+            f"{file.relative_to(self.source).as_posix()}\n\n{file.read_text('utf-8')}"
+            for file in sorted(self.source.glob("_static/scripts/bootstrap*LICENSE*"))
+        ]
+        line = "\n\n" + "-" * 80 + "\n\n"
+        return line.join(text.strip() for text in (*sorted(notices), *texts)) + "\n"
+
+    def vendored(self) -> dict[str, str]:
+        """Publish the scripts of npm packages that pages load on demand; return their names."""
+        found = {}
+        for file in sorted(self.source.glob("_static/vendor/*/*.js")):
+            name = file.parent.name
+            if name in found:
+                raise PublishError(f"_static/vendor/{name} must hold one script")
+            found[name] = self.asset(file.relative_to(self.source).as_posix(), "a page")
+        return found
+
+    def asked(self, known: dict[str, str]) -> dict[str, str]:
+        """Return the data that the site's scripts ask for, which Sphinx wrote below ``_static``.
+
+        They keep their names: they change with every page, and all pages name them.
+        """
+        found = {}
+        for file in sorted((self.own / "scripts").rglob("*.js")):
+            for _, name in ASKED.findall(file.read_text("utf-8")):
+                if name in known or name in found:
+                    continue
+                data = self.read(f"_static/{name}.js", f"site/{file.relative_to(self.own)}")
+                self.write(f"data/{name}.js", data)
+                found[name] = f"../data/{name}.js"
+        return found
+
+    def others(self, kept: set[str]) -> Iterator[str]:
+        """Yield the other files of the site, which keep their names."""
+        for file in self.source.rglob("*"):
+            path = file.relative_to(self.source).as_posix()
+            if not file.is_file() or path.startswith((".", "_s")) or path in LEFT_OUT:
+                continue
+            if path.endswith(".html") and not path.startswith("_"):
+                continue  # a page
+            yield path
+            if file.suffix in (".webmanifest", ".xml"):
+                kept.update(NAMED_IN_FILE.findall(file.read_text("utf-8")))
+        yield from kept
+
+    # -- All of it --------------------------------------------------------------------------------
+
+    def slot(self, path: str, page: Page, bundles: dict[str, Any], names: dict[str, str]) -> str:
+        """Return what stands at the top of a page's head."""
+        assets = relpath(ASSETS, dirname(path) or ".")
+        inline = bundles["inline"]
+        inline_hash = base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()
+        policy = POLICY.format(
+            inline=f"sha256-{inline_hash}", connect="".join(f" {host}" for host in CONNECT)
+        )
+        fonts = "".join(
+            f'<link rel="preload" href="{assets}/{name}" as="font" type="font/woff2" crossorigin>\n'
+            for name in (bundles["fonts"].values() if "katex" in page.words else ())
+        )
+        return (
+            '\n<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+            f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+            f"<script>{inline}</script>\n"
+            f'<link rel="stylesheet" href="{assets}/{bundles["style"]}">\n{fonts}'
+            f'<script defer src="{assets}/{bundles["script"]}" '
+            f'data-assets="{html.escape(json.dumps(names, separators=(",", ":")))}"></script>\n'
+        )
+
+    def recall(self) -> dict[str, Any]:
+        """Return what the last run remembered, if it is of use."""
+        try:
+            memory: dict[str, Any] = json.loads(self.memory.read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return memory if memory.get("tool") == self.tool else {}
+
+    def still_true(self, page: Page) -> bool:
+        """Tell whether what a page depends on and what was made of it are as they were."""
+        for path, name in page.inputs.items():
+            if not (self.source / path).is_file() or self.digest_of(path) != name:
+                return False
+        made = {f"{ASSETS}/{name}" for name in page.assets}
+        if not all((self.target / path).is_file() for path in made):
+            return False
+        self.produced |= made
+        return True
+
+    def run(self) -> None:
+        """Publish the site."""
+        started = time.perf_counter()
+        paths = self.pages()
+        if "index.html" not in paths:
+            raise PublishError(f"there is no front page in {self.source}: run `make book`")
+        memory = self.recall()
+        pages: dict[str, Page] = {}
+        light: dict[str, str] = {}
+
+        def lighten(path: str, source: bytes, name: str) -> None:
+            pages[path] = Page(name)
+            light[path] = self.light(path, source.decode("utf-8"), pages[path])
+
+        for path in paths:
+            source = self.read(path, "the site")
+            name = digest(source)
+            old = memory.get("pages", {}).get(path)
+            if old and old["source"] == name and self.still_true(page := Page(**old)):
+                pages[path] = page
+            else:
+                lighten(path, source, name)
+
+        bundles = self.bundles(pages, memory.get("bundles", {}))
+        names = {**self.vendored(), **bundles["pages"]}
+        names |= self.asked(names)
+        for path, page in pages.items():
+            slot = self.slot(path, page, bundles, names)
+            key = digest(self.tool, page.source, slot, json.dumps(page.inputs))
+            if path not in light and page.key == key and self.is_published(path, page.output):
+                self.produced.add(path)
+                continue
+            if path not in light:
+                lighten(path, self.read(path, "the site"), page.source)
+            data = light[path].replace(SLOT, slot, 1).encode()
+            pages[path].key, pages[path].output = key, digest(data)
+            self.write(path, data)
+        for path in self.others({path for page in pages.values() for path in page.kept}):
+            self.write(path, self.read(path, "a page"))
+        self.write(".nojekyll", b"")  # some hosts leave out folders that begin with _
+        self.remove_others()
+        memory = {
+            "tool": self.tool,
+            "bundles": bundles,
+            "pages": {path: asdict(page) for path, page in pages.items()},
+        }
+        temporary = self.memory.with_suffix(".new")
+        temporary.write_text(json.dumps(memory), encoding="utf-8")
+        temporary.replace(self.memory)
+        changed = sum(path.endswith(".html") for path in self.written)
+        weight = [(self.target / ASSETS / bundles[b]).stat().st_size for b in ("style", "script")]
+        self.say(
+            f"Published {len(pages)} pages ({changed} changed) in {self.target}; style sheet "
+            f"{weight[0] / 1024:.0f} KiB, script {weight[1] / 1024:.0f} KiB, "
+            f"{time.perf_counter() - started:.1f} s."
+        )
+
+    def is_published(self, path: str, output: str) -> bool:
+        """Tell whether a page lies in the target as it was published."""
+        try:
+            return digest((self.target / path).read_bytes()) == output
+        except OSError:
+            return False
+
+    def remove_others(self) -> None:
+        """Remove what this run did not produce, and empty folders."""
+        for file in sorted(self.target.rglob("*"), reverse=True):
+            if file.is_dir() and not file.is_symlink():
+                if not any(file.iterdir()):
+                    file.rmdir()
+            elif file.relative_to(self.target).as_posix() not in self.produced:
+                file.unlink()
+
+
+def squeeze(text: str) -> str:
+    """Return HTML without comments and blank lines, leaving alone what is verbatim."""
+    parts, end = [], 0
+    for match in VERBATIM.finditer(text):
+        parts += [BLANK.sub("\n", COMMENT.sub("", text[end : match.start()])), match[0]]
+        end = match.end()
+    return "".join([*parts, BLANK.sub("\n", COMMENT.sub("", text[end:]))]).lstrip()
+
+
+def merged(lists: Iterable[list[str]]) -> list[str]:
+    """Return what is in some lists, in an order that agrees with each of them.
+
+    >>> merged([["a", "c"], ["a", "b", "c"], ["b", "d"]])
+    ['a', 'b', 'c', 'd']
+    """
+    order: list[str] = []
+    for names in {tuple(names): None for names in lists}:
+        place = 0
+        for name in names:
+            if name in order:
+                place = max(place, order.index(name) + 1)
+            else:
+                order.insert(place, name)
+                place += 1
+    return order
+
+
+def main() -> None:
+    """Publish, or say why not."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--source", type=Path, default=ROOT / "_build" / "html")
+    parser.add_argument("--target", type=Path, default=ROOT / "_build" / "site")
+    given = parser.parse_args()
+    memory = given.target.with_name(given.target.name + ".json")
+    try:
+        Publisher(given.source, given.target, memory).run()
+    except PublishError as error:
+        sys.exit(f"publish: {error}")
+
+
+if __name__ == "__main__":
+    main()
