@@ -1,4 +1,4 @@
-"""Solutions beside their page: what is written, where its links lead, what a later build removes."""
+"""Solutions beside their page: what is written, where links lead, what a later build removes."""
 
 import json
 import os

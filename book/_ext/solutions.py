@@ -1,9 +1,9 @@
 """Solutions apart from their page, which is a fraction of its size without them.
 
-What a solution's dropdown holds is written beside the page twice: as ``<page>/solution-<label>.html``,
-a page to read without scripts, and as a script of the same name that hands the same markup to
-solutions.js, which puts it into the dropdown. A script, and not HTML, because a page that was opened
-from a file may load nothing else. Its name says what is in it, so that browsers may keep it for ever.
+What a solution's dropdown holds is written beside the page twice: as a page to read without
+scripts, ``<page>/solution-<label>.html``, and as a script that hands the markup to solutions.js,
+which puts it into the dropdown. A script, and not HTML, because a page that was opened from a file
+may load nothing else. Its name says what is in it, so that browsers may keep it for ever.
 
 In the dropdown stays a link to the page, with the ids of all that one can link to in the solution:
 such a link leads to the solution whether or not it is there yet.
@@ -61,7 +61,7 @@ class Solution:
         return self.file(docname, f".{digest}.js")
 
 
-# -- Taking it out of the page ----------------------------------------------------------------------
+# -- Taking it out of the page --------------------------------------------------------------------
 
 
 class solution_body(nodes.Element):  # noqa: N801 (docutils' way to name nodes)
@@ -138,7 +138,7 @@ def stand_in(solution: Solution, docname: str) -> str:
     )
 
 
-# -- Writing it beside the page ---------------------------------------------------------------------
+# -- Writing it beside the page -------------------------------------------------------------------
 
 
 def one_folder_down(markup: str, docname: str) -> str:

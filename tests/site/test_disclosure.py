@@ -1,36 +1,211 @@
-"""Closed solutions open for whoever was sent into them: by a link, by a search, by the printer."""
+"""Closed solutions come and open for whoever wants them, and for nobody else."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from built import SITE
 
 PAGE = "attention/self-attention.html"
 SOLUTION = "attention-by-hand-solution"
-IS_OPEN = f"document.getElementById('{SOLUTION}').open"
-ALL_OPEN = "[...document.querySelectorAll('details')].every((box) => box.open)"
+BOX = f"document.getElementById('{SOLUTION}')"
+IS_OPEN = f"{BOX}.open"
+IS_THERE = f"!{BOX}.querySelector('a[data-solution]')"
+WAITING = "document.querySelectorAll('a[data-solution]').length"
+NONE_WAITING = f"{WAITING} === 0"
+# Other scripts of the site are not told apart by their names, so the markup says which they are.
+SCRIPTS = re.compile(r"/solution-[^/]*\.js$")
 
 
 @pytest.fixture
 def page(browser: Any, site: str) -> Iterator[Any]:
-    context = browser.new_context(base_url=site)
-    yield context.new_page()
+    context = browser.new_context(base_url=site, viewport={"width": 1280, "height": 900})
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    page.on("pageerror", lambda error: pytest.fail(f"an error in a script: {error}"))
+    yield page
     context.close()
 
 
-def expect_open(page: Any) -> None:
-    """Wait for the solution to open; Playwright's timeout is the failure."""
-    page.wait_for_function(IS_OPEN)
+def solution_with(text: str) -> tuple[str, str]:
+    """Return the page and the label of a solution whose markup has a text."""
+    for path in sorted(SITE.rglob("solution-*.html")):
+        if text in path.read_text(encoding="utf-8"):
+            folder = path.parent.relative_to(SITE).as_posix()
+            return f"{folder}.html", path.stem.removeprefix("solution-")
+    raise AssertionError(f"no solution has {text}")
 
 
-def test_closed_at_first(page: Any) -> None:
-    page.goto(PAGE)
+def summary(page: Any, anchor: str = SOLUTION) -> Any:
+    return page.locator(f"#{anchor} > summary")
+
+
+def expect(page: Any, condition: str) -> None:
+    """Wait for something to become true; Playwright's timeout is the failure."""
+    page.wait_for_function(condition, timeout=10_000)
+
+
+# -- Coming ---------------------------------------------------------------------------------------
+
+
+def test_nothing_comes_unasked(page: Any) -> None:
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(PAGE, wait_until="load")
+    page.wait_for_timeout(1000)
     assert page.evaluate(IS_OPEN) is False
+    assert page.evaluate(WAITING) == page.locator("details.solution").count() > 3
+    assert requests
+    assert not [url for url in requests if SCRIPTS.search(url)]
+
+
+def test_opening_brings_the_solution(page: Any) -> None:
+    page.goto(PAGE)
+    summary(page).click()
+    expect(page, IS_THERE)
+    assert page.evaluate(IS_OPEN)
+    box = page.locator(f"#{SOLUTION}")
+    assert box.locator(".katex").count()
+    assert len(box.inner_text()) > 500
+
+
+@pytest.mark.parametrize("key", ["Enter", "Space"])
+def test_it_opens_by_keyboard(page: Any, key: str) -> None:
+    page.goto(PAGE)
+    summary(page).focus()
+    page.keyboard.press(key)
+    expect(page, f"{IS_OPEN} && {IS_THERE}")
+    assert page.evaluate(f"document.activeElement === {BOX}.querySelector('summary')")
+
+
+@pytest.mark.parametrize("sign", ["scroll", "pointer", "key"])
+def test_first_sign_of_a_reader_brings_all_and_opens_none(page: Any, sign: str) -> None:
+    page.goto(PAGE)
+    if sign == "scroll":
+        page.evaluate("scrollTo(0, 300)")
+    elif sign == "pointer":
+        page.mouse.move(300, 300)
+    else:
+        page.keyboard.press("Tab")
+    expect(page, NONE_WAITING)
+    assert page.locator("details.solution").count() > 3
+    assert page.locator("details.solution[open]").count() == 0
+    ids = page.evaluate("[...document.querySelectorAll('[id]')].map((e) => e.id)")
+    assert {i for i in ids if ids.count(i) > 1} == set()
+
+
+def test_who_saves_data_gets_what_they_open(page: Any) -> None:
+    page.add_init_script(
+        "Object.defineProperty(navigator, 'connection', { value: { saveData: true } })"
+    )
+    page.goto(PAGE)
+    page.mouse.move(300, 300)
+    summary(page).click()
+    expect(page, IS_THERE)
+    page.wait_for_timeout(500)
+    assert page.evaluate(WAITING) == page.locator("details.solution").count() - 1
+
+
+def test_browser_finds_what_is_in_closed_solutions(page: Any) -> None:
+    """A link to a text uses the browser's search in the page; it opens what it finds."""
+    page.goto(PAGE)
+    page.mouse.move(300, 300)
+    expect(page, NONE_WAITING)
+    words = page.evaluate(
+        f"{BOX}.querySelector('.sd-summary-content p').textContent.trim().match(/^[\\w ,]+/)[0]"
+    )
+    assert len(words) > 8
+    page.evaluate(
+        "([words]) => { const link = document.createElement('a'); link.id = 'there';"
+        " link.href = '#:~:text=' + encodeURIComponent(words).replace(/-/g, '%2D');"
+        " link.textContent = 'there'; document.querySelector('h1').append(link); }",
+        [words],
+    )
+    page.click("#there")
+    expect(page, IS_OPEN)
+
+
+def test_it_works_from_a_folder_of_files(browser: Any) -> None:
+    page = browser.new_page()
+    page.goto((SITE / PAGE).as_uri())
+    summary(page).click()
+    expect(page, f"{IS_OPEN} && {IS_THERE}")
+    page.close()
+
+
+def test_what_cannot_come_says_so_and_may_be_tried_again(page: Any) -> None:
+    page.route(SCRIPTS, lambda route: route.abort())
+    page.goto(PAGE)
+    summary(page).click()
+    status = page.locator(f"#{SOLUTION} [role=status]")
+    status.wait_for(state="visible")
+    assert "could not be loaded" in status.inner_text()
+    assert page.locator(f"#{SOLUTION} a[data-solution]").is_visible()
+    page.unroute(SCRIPTS)
+    summary(page).click()
+    assert not page.evaluate(IS_OPEN)
+    summary(page).click()
+    expect(page, f"{IS_OPEN} && {IS_THERE}")
+
+
+def test_without_scripts_it_has_a_page_of_its_own(browser: Any, site: str) -> None:
+    context = browser.new_context(base_url=site, java_script_enabled=False)
+    page = context.new_page()
+    page.goto(PAGE)
+    summary(page).click()
+    page.click(f"#{SOLUTION} .solution-link a")
+    assert page.url.endswith(f"/solution-{SOLUTION.removesuffix('-solution')}.html")
+    assert page.locator(f"#{SOLUTION} .katex").count()
+    assert page.locator(f"#{SOLUTION} h1").is_visible()
+    page.click("text=Back to the exercise")
+    assert page.url.endswith(f"{PAGE}#{SOLUTION.removesuffix('-solution')}")
+    context.close()
+
+
+# -- What is in it --------------------------------------------------------------------------------
+
+
+def test_figures_are_drawn_in_a_solution_that_came_late(page: Any) -> None:
+    path, label = solution_with('class="plotly-figure"')
+    page.goto(path)
+    summary(page, f"{label}-solution").click()
+    figure = page.locator(f"#{label}-solution .plotly-figure").first
+    figure.scroll_into_view_if_needed()
+    figure.locator("svg.main-svg").first.wait_for(state="attached")
+
+
+def test_code_in_a_solution_that_came_late_can_be_copied(page: Any) -> None:
+    page.goto(PAGE)
+    summary(page).click()
+    expect(page, IS_THERE)
+    cell = page.locator(f"#{SOLUTION} .cell_input .highlight").first
+    code = cell.locator("pre").text_content()
+    assert len(code) > 20
+    cell.hover()
+    cell.locator("button.copybtn").click()
+    expect(page, f"{BOX}.querySelector('button.copybtn.success')")
+    assert page.evaluate("navigator.clipboard.readText()") == code.rstrip()
+
+
+# -- Being led into it ----------------------------------------------------------------------------
 
 
 def test_link_from_elsewhere_opens(page: Any) -> None:
     page.goto(f"{PAGE}#{SOLUTION}")
-    expect_open(page)
+    expect(page, f"{IS_OPEN} && {IS_THERE}")
+
+
+def test_link_from_elsewhere_into_a_solution_leads_to_the_place(page: Any) -> None:
+    path, label = solution_with('id="erratum-')
+    markup = (SITE / path).read_text(encoding="utf-8")
+    box = re.search(rf'<details[^>]* id="{label}-solution".*?</details>', markup, re.DOTALL)
+    anchor = re.search(r'id="(erratum-[^"]*)"', box[0])[1]
+    page.goto(f"{path}#{anchor}")
+    place = f"document.getElementById('{anchor}')"
+    expect(page, f"{place}.matches('.admonition') && {place}.closest('details').open")
+    expect(page, f"{place}.getBoundingClientRect().top >= 0")
+    expect(page, f"{place}.getBoundingClientRect().top < innerHeight")
 
 
 def test_link_on_the_page_opens_each_time(page: Any) -> None:
@@ -39,20 +214,78 @@ def test_link_on_the_page_opens_each_time(page: Any) -> None:
     page.evaluate(f"document.querySelector('article h1').innerHTML += '{link}'")
     for _ in range(2):
         page.click("#there")
-        expect_open(page)
+        expect(page, IS_OPEN)
         page.evaluate(f"{IS_OPEN} = false")
 
 
-def test_search_hit_inside_opens(page: Any) -> None:
-    page.goto(PAGE)
-    page.evaluate("localStorage.setItem('sphinx_highlight_terms', 'Solution')")
-    page.reload()
-    expect_open(page)
+# -- On paper -------------------------------------------------------------------------------------
+
+PRINT = "document.querySelector('[data-action=print]').click()"
+ON_PAPER = """
+(selector) => [...document.querySelectorAll(selector)].map(
+  (e) => e.checkVisibility({ contentVisibilityAuto: true }))
+"""
+HINT = ".bd-article details:not(.solution) > div"
 
 
-def test_print_opens_all_and_closes_them_again(page: Any) -> None:
-    page.goto(PAGE)
+def ask_to_print(page: Any, **wanted: bool) -> None:
+    """Press the theme's button and answer the question."""
+    page.evaluate("window.print = () => { window.prints = (window.prints ?? 0) + 1 }")
+    page.evaluate(PRINT)
+    for kind, want in wanted.items():
+        page.locator(f"dialog [name={kind}]").set_checked(want)
+    page.locator("dialog button[value=print]").click()
+    expect(page, "window.prints === 1")
+    assert page.locator("dialog.print-choice").count() == 0
+    page.emulate_media(media="print")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    assert page.evaluate(ALL_OPEN)
+
+
+def end_of_print(page: Any) -> None:
     page.evaluate("dispatchEvent(new Event('afterprint'))")
-    assert page.evaluate(IS_OPEN) is False
+    page.emulate_media(media="screen")
+    assert page.locator(".bd-article details[open]").count() == 0
+
+
+def test_all_is_printed_if_the_reader_wants_it(page: Any) -> None:
+    page.goto(PAGE)
+    ask_to_print(page, hints=True, solutions=True)
+    assert page.evaluate(NONE_WAITING)
+    for part in (HINT, "details.solution > div"):
+        shown = page.evaluate(ON_PAPER, part)
+        assert shown
+        assert all(shown)
+    end_of_print(page)
+
+
+def test_solutions_stay_off_the_paper_and_the_choice_is_kept(page: Any) -> None:
+    page.goto(PAGE)
+    ask_to_print(page, hints=True, solutions=False)
+    for _ in range(2):
+        assert all(page.evaluate(ON_PAPER, HINT))
+        shown = page.evaluate(ON_PAPER, "details.solution")
+        assert shown
+        assert not any(shown)
+        end_of_print(page)
+        page.reload()
+        page.emulate_media(media="print")
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+
+
+def test_hints_stay_off_the_paper(page: Any) -> None:
+    page.goto(PAGE)
+    ask_to_print(page, hints=False, solutions=True)
+    assert not any(page.evaluate(ON_PAPER, ".bd-article details:not(.solution, .solution *)"))
+    assert all(page.evaluate(ON_PAPER, "details.solution > div"))
+    end_of_print(page)
+
+
+def test_who_cancels_prints_nothing(page: Any) -> None:
+    page.goto(PAGE)
+    page.evaluate("window.print = () => { window.prints = 1 }")
+    page.evaluate(PRINT)
+    page.locator("dialog.print-choice").wait_for(state="visible")
+    page.keyboard.press("Escape")
+    page.wait_for_timeout(200)
+    assert page.locator("dialog.print-choice").count() == 0
+    assert page.evaluate("window.prints") is None
