@@ -155,8 +155,7 @@ def two_pages(root: Path) -> Book:
     }
     book.write("book/exercises.yml", yaml.safe_dump(entries))
     book.write("book/index.md", "# Book\n")
-    for order in "by-part", "by-source", "by-kind":
-        shutil.copy(ROOT / f"book/exercises/{order}.md", root / "book")
+    shutil.copytree(ROOT / "book/exercises", root / "book/exercises")
     shutil.copy(ROOT / "book/errata.md", root / "book")
     for name, body in {
         "alpha": "from llmbook.shapes import AREA\nprint('area', AREA)",
@@ -176,8 +175,7 @@ def two_pages(root: Path) -> Book:
         "_toc.yml",
         "format: jb-book\nroot: index\nparts:\n"
         "- caption: Part one\n  chapters: [{file: part/alpha}, {file: part/beta}]\n"
-        "- caption: Back matter\n  chapters: [{file: by-part}, {file: by-source}, {file: by-kind}, "
-        "{file: errata}]\n",
+        "- caption: Back matter\n  chapters: [{file: exercises/index}, {file: errata}]\n",
     )
     return book
 
@@ -203,10 +201,26 @@ def test_what_is_rebuilt_when(tmp_path):
     errata = book.page("errata")
     assert re.search(r'href="part/alpha.html#erratum-1-1"><span>Erratum 1.1<', errata)
     assert re.search(r'says 7 in <a[^>]*href="part/beta.html#second-task">', errata)
-    for order in "by-part", "by-source", "by-kind":
-        index = book.page(order)
-        assert re.search(r'<th scope="row"><p><a[^>]*href="part/beta.html#second-task">', index)
-        assert '<th scope="col"><p>Difficulty</p></th>' in index
+    assert 'data-label="first-task"></span></p>' in alpha
+    assert '<div class="exercise admonition" data-label="first-task">' in alpha
+    index = book.page("exercises/index")
+    row = re.search(r'<tr data-label="second-task"([^>]*)>(.*?)</tr>', index, re.DOTALL)
+    assert row
+    assert row[1].split() == [
+        'data-part="part-one"',
+        'data-kind="theory"',
+        'data-stars="1"',
+        'data-minutes="5"',
+        'data-source="1.2"',
+        'data-page="part/beta"',
+    ]
+    assert re.search(r'<th scope="row"><a[^>]*href="../part/beta.html#second-task">', row[2])
+    assert '<th scope="col" data-sort="stars">Difficulty</th>' in index
+    assert '<option value="part-one">Part one</option>' in index
+    assert '<a href="?part=part-one#find-an-exercise">Part one</a>' in index
+    assert ">2 exercises</span>" in index
+    script = (book.root / "_build/html/_static/exercises.js").read_text("utf-8")
+    assert '{"part/alpha":["first-task"],"part/beta":["second-task"]}' in script
 
     # Nothing changed: nothing is executed, not even read.
     assert book.build(), book.log
@@ -233,10 +247,9 @@ def test_what_is_rebuilt_when(tmp_path):
     assert book.build(), book.log
     assert book.executed() == []
     assert "difficulty 2 of 4" in book.page("part/alpha")
-    for docname in "by-part", "by-source", "by-kind":
-        assert "difficulty 2 of 4" in book.page(docname)
+    assert "difficulty 2 of 4" in book.page("exercises/index")
+    for docname in "exercises/index", "errata":
         assert "Second task, renamed" in book.page(docname)
-    assert "Second task, renamed" in book.page("errata")
 
     # An extension and a style sheet: all pages anew, again without executing.
     book.edit("book/_ext/exercises.py", "do first: ", "after: ")

@@ -1,17 +1,21 @@
-"""The index pages: the exercises by part, by source number, by kind and difficulty.
+"""The page of all exercises: one table to search and filter, and the reader's progress by part.
 
-``exercise-index`` takes one of these as its argument. Tables are built from the catalogue; titles
-of exercises and pages are links that Sphinx fills in, so nothing is typed twice.
+``exercise-index`` is the table with the form above it, ``exercise-progress`` the picture of what is
+done. Without JavaScript the table reads as it stands, and the form, which would do nothing, is
+hidden. Everything comes from the catalogue; titles of exercises and pages are links that Sphinx
+fills in, so nothing is typed twice. The scripts of the site read the ``data-`` attributes, and
+``_static/exercises.js``, which tells them the exercises of every page.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from docutils import nodes
-from docutils.parsers.rst import directives
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
@@ -21,18 +25,78 @@ from exercises import catalogue_path, link, stars
 
 Exercise = catalogue.Exercise
 
-
-class header_cell(nodes.entry):  # noqa: N801 (docutils' way to name nodes)
-    """A table's ``th`` that says whether it heads its row or its column."""
-
-
-def visit_header_cell(self: Any, node: header_cell) -> None:
-    node.parent.column += 1  # the row's counter, which docutils keeps for its own cells
-    self.body.append(self.starttag(node, "th", "", scope=node["scope"]))
+MINUTES = (20, 30, 45, 60, 90)  # what the form offers as "at most"
+SCRIPT = "_static/exercises.js"
 
 
-def depart_header_cell(self: Any, node: header_cell) -> None:
-    self.body.append("</th>\n")
+class html_element(nodes.General, nodes.TextElement):  # noqa: N801 (docutils' way to name nodes)
+    """An element of HTML that docutils has no node for, with its attributes."""
+
+
+def visit_html_element(self: Any, node: html_element) -> None:
+    self.body.append(start_tag(node["tag"], node["attributes"]))
+
+
+def depart_html_element(self: Any, node: html_element) -> None:
+    if node["tag"] not in ("input", "br"):
+        self.body.append(f"</{node['tag']}>")
+    if node["tag"] not in ("a", "b", "input", "span"):
+        self.body.append("\n")
+
+
+def start_tag(tag: str, attributes: dict[str, str | None]) -> str:
+    given = "".join(
+        f" {name}" if value is None else f' {name}="{escape(value)}"'
+        for name, value in attributes.items()
+    )
+    return f"<{tag}{given}>"
+
+
+def element(tag: str, *children: nodes.Node | str, **attributes: str | int | None) -> html_element:
+    """Return an element; ``class_`` gives its class, ``data_label`` its ``data-label``.
+
+    An attribute that is None stands without a value.
+    """
+    named = {
+        name.rstrip("_").replace("_", "-"): None if value is None else str(value)
+        for name, value in attributes.items()
+    }
+    content = [nodes.Text(child) if isinstance(child, str) else child for child in children]
+    return html_element("", "", *content, tag=tag, attributes=named)
+
+
+class Part(NamedTuple):
+    """A part of the book that has exercises, in the order of its pages."""
+
+    name: str
+    exercises: list[Exercise]
+
+    @property
+    def slug(self) -> str:
+        return nodes.make_id(self.name)
+
+
+def parts(app: Sphinx, exercises: dict[str, Exercise]) -> list[Part]:
+    """Return the parts of _toc.yml that have exercises."""
+    found = [
+        Part(caption, [e for page in pages for e in exercises.values() if e.page == page])
+        for caption, pages in _pages_by_caption(app)
+    ]
+    return [part for part in found if part.exercises]
+
+
+def _pages_by_caption(app: Sphinx) -> Iterator[tuple[str, list[str]]]:
+    site_map = app.config.external_site_map
+
+    def pages(tree: Any) -> Iterator[str]:
+        for item in tree.items:
+            yield str(item)
+            if item in site_map:
+                for subtree in site_map[item].subtrees:
+                    yield from pages(subtree)
+
+    for tree in site_map.root.subtrees:
+        yield tree.caption or "Exercises", list(pages(tree))
 
 
 def _page_link(page: str, docname: str) -> addnodes.pending_xref:
@@ -48,109 +112,260 @@ def _page_link(page: str, docname: str) -> addnodes.pending_xref:
     )
 
 
-# Each column: its width in percent and what it shows of an exercise; a column that would say the
-# same in every row of a table is left out of it.
-COLUMNS: dict[str, tuple[int, Callable[[Exercise, str], nodes.Node]]] = {
-    "Exercise": (40, lambda exercise, docname: link(exercise.label, docname)),
-    "Source": (8, lambda exercise, docname: nodes.Text(exercise.source)),
-    "Kind": (14, lambda exercise, docname: nodes.Text(exercise.kind.capitalize())),
-    "Difficulty": (10, lambda exercise, docname: stars(exercise)),
-    "Minutes": (8, lambda exercise, docname: nodes.Text(str(exercise.minutes))),
-    "Page": (20, lambda exercise, docname: _page_link(exercise.page, docname)),
+# -- The table ------------------------------------------------------------------------------------
+
+# Each column: its heading, and the order that its heading sorts by. The last two are filled by the
+# script, and hidden without it.
+COLUMNS = {
+    "Exercise": "title",
+    "Source": "source",
+    "Kind": "kind",
+    "Difficulty": "stars",
+    "Minutes": "minutes",
+    "Page": "",
+    "Done": "done",
+    "Later": "later",
 }
 
 
-class Group(NamedTuple):
-    title: str
-    exercises: list[Exercise]
+def row(exercise: Exercise, part: Part, docname: str) -> html_element:
+    return element(
+        "tr",
+        element("th", link(exercise.label, docname), scope="row"),
+        element("td", exercise.source, class_="source"),
+        element("td", exercise.kind.capitalize(), class_="kind"),
+        element("td", stars(exercise), class_="stars"),
+        element("td", str(exercise.minutes), class_="minutes"),
+        element(
+            "td",
+            _page_link(exercise.page, docname),
+            element("span", part.name, class_="part"),
+            class_="page",
+        ),
+        element("td", class_="marks", data_mark="done"),
+        element("td", class_="marks", data_mark="later"),
+        data_label=exercise.label,
+        data_part=part.slug,
+        data_kind=exercise.kind,
+        data_stars=exercise.stars,
+        data_minutes=exercise.minutes,
+        data_source=exercise.source,
+        data_page=exercise.page,
+    )
 
 
-def table(exercises: list[Exercise], columns: list[str], docname: str) -> nodes.table:
-    def cell(content: nodes.Node, scope: str = "") -> nodes.entry:
-        line = nodes.paragraph("", "", content)
-        return header_cell("", line, scope=scope) if scope else nodes.entry("", line)
-
-    head = nodes.row("", *(cell(nodes.Text(name), "col") for name in columns))
-    body = [
-        nodes.row(
-            "",
-            *(
-                cell(COLUMNS[name][1](exercise, docname), "row" if name == "Exercise" else "")
-                for name in columns
-            ),
+def table(book: list[Part], docname: str) -> html_element:
+    head = [
+        element(
+            "th",
+            name,
+            scope="col",
+            **({"class_": "marks"} if name in ("Done", "Later") else {}),
+            **({"data_sort": order} if order else {}),
         )
-        for exercise in exercises
+        for name, order in COLUMNS.items()
     ]
-    group = nodes.tgroup("", cols=len(columns))
-    group += [nodes.colspec(colwidth=COLUMNS[name][0]) for name in columns]
-    group += nodes.thead("", head)
-    group += nodes.tbody("", *body)
-    return nodes.table("", group, classes=["exercise-index"])
+    rows = [row(exercise, part, docname) for part in book for exercise in part.exercises]
+    return element(
+        "div",
+        element(
+            "table",
+            element("thead", element("tr", *head)),
+            element("tbody", *rows),
+            class_="exercise-index table",
+            aria_label="All exercises",
+        ),
+        class_="pst-scrollable-table-container",
+    )
 
 
-def _parts(app: Sphinx) -> Iterator[tuple[str, list[str]]]:
-    """Yield the caption of each part of _toc.yml and the pages in it, in order."""
-    site_map = app.config.external_site_map
-
-    def pages(tree: Any) -> Iterator[str]:
-        for item in tree.items:
-            yield str(item)
-            if item in site_map:
-                for subtree in site_map[item].subtrees:
-                    yield from pages(subtree)
-
-    for tree in site_map.root.subtrees:
-        yield tree.caption or "", list(pages(tree))
+# -- The form -------------------------------------------------------------------------------------
 
 
-def by_part(app: Sphinx, exercises: list[Exercise]) -> Iterator[Group]:
-    for caption, pages in _parts(app):
-        yield Group(caption, [e for page in pages for e in exercises if e.page == page])
+def _choice(name: str, title: str, options: dict[str, str]) -> html_element:
+    return element(
+        "label",
+        element("span", title),
+        element("select", *(element("option", o, value=v) for v, o in options.items()), name=name),
+    )
 
 
-def by_source(app: Sphinx, exercises: list[Exercise]) -> Iterator[Group]:
-    ordered = sorted(exercises, key=lambda exercise: exercise.source_key)
-    for chapter in dict.fromkeys(exercise.source_key[0] for exercise in ordered):
-        yield Group(f"Chapter {chapter}", [e for e in ordered if e.source_key[0] == chapter])
+def _boxes(name: str, title: str, values: dict[str, str | nodes.Node]) -> html_element:
+    return element(
+        "fieldset",
+        element("legend", title),
+        *(
+            element(
+                "label",
+                element("input", type="checkbox", name=name, value=value),
+                element("span", text),
+            )
+            for value, text in values.items()
+        ),
+    )
 
 
-def by_kind(app: Sphinx, exercises: list[Exercise]) -> Iterator[Group]:
-    ordered = sorted(exercises, key=lambda exercise: (exercise.stars, exercise.source_key))
-    for kind in catalogue.KINDS:
-        yield Group(kind.capitalize(), [e for e in ordered if e.kind == kind])
+def form(book: list[Part]) -> html_element:
+    """Return what filters and sorts the table; its names and values are those in the address."""
+    some = {exercise.stars: exercise for part in book for exercise in part.exercises}
+    kinds = {exercise.kind for part in book for exercise in part.exercises}
+    return element(
+        "form",
+        element(
+            "label",
+            element("span", "Search"),
+            element("input", type="search", name="q", placeholder="a word of the title, a page …"),
+            class_="search",
+        ),
+        element(
+            "label",
+            element("span", "Source number"),
+            element("input", type="text", name="source", placeholder="13.19, or 13", size=8),
+        ),
+        _choice("part", "Part", {"": "All parts"} | {part.slug: part.name for part in book}),
+        _choice("minutes", "Time", {"": "Any"} | {str(m): f"At most {m} minutes" for m in MINUTES}),
+        _choice(
+            "progress",
+            "Progress",
+            {"": "Any", "open": "Not done", "done": "Done", "later": "To come back to"},
+        ),
+        _choice(
+            "sort",
+            "Order",
+            {
+                "": "As in the book",
+                "title": "Title, A to Z",
+                "-title": "Title, Z to A",
+                "source": "Source number, up",
+                "-source": "Source number, down",
+                "kind": "Kind",
+                "stars": "Easiest first",
+                "-stars": "Hardest first",
+                "minutes": "Shortest first",
+                "-minutes": "Longest first",
+                "done": "Done first",
+                "-done": "Not done first",
+                "later": "To come back to first",
+            },
+        ),
+        _boxes("kind", "Kind", {k: k.capitalize() for k in catalogue.KINDS if k in kinds}),
+        _boxes("stars", "Difficulty", {str(n): stars(some[n]) for n in sorted(some)}),
+        element("button", "Clear all", type="reset", class_="plain-button"),
+        element("p", role="status", class_="found"),
+        class_="exercise-filter",
+        role="search",
+        aria_label="Exercises",
+        autocomplete="off",
+    )
 
 
-# Each order: how it groups the exercises, and the columns that its tables show.
-ORDERS: dict[str, tuple[Callable[[Sphinx, list[Exercise]], Iterator[Group]], list[str]]] = {
-    "by-part": (by_part, ["Exercise", "Source", "Kind", "Difficulty", "Minutes", "Page"]),
-    "by-source": (by_source, ["Source", "Exercise", "Kind", "Difficulty", "Minutes", "Page"]),
-    "by-kind": (by_kind, ["Exercise", "Difficulty", "Source", "Minutes", "Page"]),
-}
+# -- Progress -------------------------------------------------------------------------------------
 
 
-class ExerciseIndex(SphinxDirective):
-    """A section with a table for each group of exercises."""
+def progress(book: list[Part]) -> html_element:
+    """Return the picture of progress by part, and what keeps and erases it."""
+    bars = [
+        element(
+            "li",
+            element("a", part.name, href=f"?part={part.slug}#find-an-exercise"),
+            element("span", class_="bar", aria_hidden="true"),
+            element("span", f"{len(part.exercises)} exercises", class_="count"),
+            data_part=part.slug,
+        )
+        for part in book
+    ]
+    tools = element(
+        "div",
+        element("button", "Save to a file", type="button", class_="plain-button", data_do="export"),
+        element(
+            "button", "Load from a file …", type="button", class_="plain-button", data_do="import"
+        ),
+        element("button", "Erase …", type="button", class_="plain-button", data_do="reset"),
+        class_="progress-tools",
+    )
+    question = element(
+        "dialog",
+        element("p", "Erase all marks that this browser keeps?", id="erase-question"),
+        element("p", "This cannot be undone. Save them to a file first if in doubt."),
+        element(
+            "form",
+            element(
+                "button",
+                "Keep them",
+                type="submit",
+                value="",
+                class_="plain-button",
+                autofocus=None,
+            ),
+            element("button", "Erase", type="submit", value="erase", class_="plain-button"),
+            method="dialog",
+        ),
+        aria_labelledby="erase-question",
+    )
+    return element(
+        "div",
+        element("p", class_="total"),
+        element("ul", *bars, class_="parts"),
+        element(
+            "p",
+            element("span", element("b", data_state="done"), " done"),
+            element("span", element("b", data_state="later"), " to come back to"),
+            element("span", element("b", data_state="open"), " open"),
+            class_="legend",
+            aria_hidden="true",
+        ),
+        tools,
+        element("p", role="status", class_="message"),
+        question,
+        class_="progress-panel",
+    )
 
-    required_arguments = 1
+
+class _FromCatalogue(SphinxDirective):
     option_spec = {}  # noqa: RUF012 (docutils' way)
 
-    def run(self) -> list[nodes.Node]:
-        order = directives.choice(self.arguments[0], tuple(ORDERS))
-        group_by, columns = ORDERS[order]
+    def book(self) -> list[Part]:
+        """Return the parts, and have the page read again when they change."""
         self.env.note_dependency(str(catalogue_path(self.env)))
         toc = Path(self.config.external_toc_path)
         self.env.note_dependency(str(toc if toc.is_absolute() else Path(self.env.srcdir) / toc))
-        sections: list[nodes.Node] = []
-        for title, exercises in group_by(self.env.app, list(self.env.catalogue.values())):
-            if exercises:
-                section = nodes.section(ids=[nodes.make_id(title)])
-                section += nodes.title(title, title)
-                section += table(exercises, columns, self.env.docname)
-                sections.append(section)
-        return sections
+        return parts(self.env.app, self.env.catalogue)
+
+
+class ExerciseIndex(_FromCatalogue):
+    """All exercises in one table, with a form to search and filter them."""
+
+    def run(self) -> list[nodes.Node]:
+        book = self.book()
+        return [form(book), table(book, self.env.docname)]
+
+
+class ExerciseProgress(_FromCatalogue):
+    """The reader's progress by part."""
+
+    def run(self) -> list[nodes.Node]:
+        return [progress(self.book())]
+
+
+def write_script(app: Sphinx, exception: Exception | None) -> None:
+    """Tell the scripts which exercises each page has."""
+    if exception is not None or app.builder.format != "html":
+        return
+    pages = {
+        page: [exercise.label for exercise in exercises]
+        for page, exercises in catalogue.by_page(app.env.catalogue)
+        if page in app.env.found_docs
+    }
+    text = f"window.llmbookExercises = {json.dumps(pages, separators=(',', ':'))};\n"
+    path = Path(app.outdir, SCRIPT)
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    app.add_node(header_cell, html=(visit_header_cell, depart_header_cell))
+    app.add_node(html_element, html=(visit_html_element, depart_html_element))
     app.add_directive("exercise-index", ExerciseIndex)
+    app.add_directive("exercise-progress", ExerciseProgress)
+    app.connect("build-finished", write_script)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -115,7 +115,9 @@ def visit_progress_place(self: Any, node: progress_place) -> None:
 
 
 def visit_exercise(self: Any, node: nodes.Element) -> None:
-    self.body.append(self.starttag(node, "div", CLASS="admonition", **{"data-label": node["label"]}))
+    self.body.append(
+        self.starttag(node, "div", CLASS="admonition", **{"data-label": node["label"]})
+    )
 
 
 def depart_exercise(self: Any, node: nodes.Element) -> None:

@@ -1,0 +1,127 @@
+// Marks on exercises: two boxes beside the badges of each, a count beside each page in the sidebar,
+// a sign beside each exercise in the page's contents.
+
+import { load } from "./assets.js";
+import * as store from "./store.js";
+
+/** @typedef {import("./store.js").Mark} Mark */
+
+/** @type {Record<Mark, string>} */
+const WORDS = { done: "Done", later: "Come back later" };
+
+/**
+ * Make a box that marks an exercise, and follows when the mark is changed elsewhere.
+ * @param {string} label
+ * @param {Mark} mark
+ * @param {string} exercise - what a screen reader calls the exercise
+ * @param {boolean} [bare] - show the box alone, without the word
+ */
+export function box(label, mark, exercise, bare = false) {
+  const input = document.createElement("input");
+  input.type = "checkbox";
+  input.name = `${mark}:${label}`;
+  input.autocomplete = "off"; // or a browser would bring back what was there before a reload
+  input.addEventListener("change", () => store.set(label, mark, input.checked));
+  const word = document.createElement("span");
+  word.textContent = WORDS[mark];
+  word.classList.toggle("visually-hidden", bare);
+  const which = document.createElement("span");
+  which.className = "visually-hidden";
+  which.textContent = `: ${exercise}`;
+  const element = document.createElement("label");
+  element.className = "mark-box";
+  element.append(input, word, which);
+  store.watch(() => {
+    const date = store.marked(label, mark);
+    input.checked = date !== undefined;
+    element.title = date ? `Marked on ${date}` : "";
+  });
+  return element;
+}
+
+/** @param {HTMLElement} place - where the page has room for the boxes of an exercise */
+function markExercise(place) {
+  const label = place.dataset.label ?? "";
+  const title = place.closest(".exercise")?.querySelector(".admonition-title")?.textContent ?? label;
+  for (const mark of store.MARKS) place.append(box(label, mark, title));
+  const note = document.createElement("p");
+  note.className = "progress-note";
+  note.setAttribute("role", "status");
+  place.closest("p")?.after(note);
+  // It comes with the first mark that cannot be kept, where the reader is looking.
+  place.addEventListener("change", () => {
+    note.textContent = store.notice();
+  });
+}
+
+/** @param {HTMLAnchorElement} link - to an exercise, in the contents of the page */
+function markContents(link) {
+  const label = decodeURIComponent(link.hash.slice(1));
+  store.watch(() => {
+    const mark = store.MARKS.find((mark) => store.marked(label, mark));
+    if (mark) link.dataset.marked = mark;
+    else delete link.dataset.marked;
+  });
+}
+
+/** The page that an address leads to, as the catalogue names it. */
+function pageName(/** @type {HTMLAnchorElement} */ link) {
+  const root = new URL(document.documentElement.dataset.content_root ?? "./", location.href);
+  return link.pathname.slice(root.pathname.length).replace(/\.html$/, "");
+}
+
+/**
+ * @param {HTMLAnchorElement} link - to a page, in the sidebar
+ * @param {string[]} exercises
+ */
+function countPage(link, exercises) {
+  const count = document.createElement("span");
+  count.className = "page-progress";
+  const shown = document.createElement("span");
+  shown.ariaHidden = "true";
+  const spoken = document.createElement("span");
+  spoken.className = "visually-hidden";
+  count.append(shown, spoken);
+  link.append(" ", count);
+  store.watch(() => {
+    const done = exercises.filter((label) => store.marked(label, "done")).length;
+    shown.textContent = `${done}/${exercises.length}`;
+    spoken.textContent = `(${done} of ${exercises.length} exercises done)`;
+    count.hidden = store.isEmpty();
+    count.classList.toggle("all-done", done === exercises.length);
+  });
+}
+
+/** Count in the sidebar: only for who has marked something, and only then is the list loaded. */
+function countPages() {
+  let asked = false;
+  store.watch(async () => {
+    if (asked || store.isEmpty()) return;
+    asked = true;
+    try {
+      await load("exercises");
+    } catch {
+      return; // without the list there are no counts
+    }
+    /** @type {Record<string, string[]>} */
+    const pages = /** @type {any} */ (window).llmbookExercises;
+    for (const link of document.querySelectorAll(".bd-docs-nav a.internal")) {
+      if (!(link instanceof HTMLAnchorElement)) continue;
+      const exercises = pages[pageName(link)];
+      if (exercises) countPage(link, exercises);
+    }
+  });
+}
+
+addEventListener("DOMContentLoaded", () => {
+  const labels = new Set();
+  for (const place of document.querySelectorAll(".exercise-progress")) {
+    if (!(place instanceof HTMLElement)) continue;
+    markExercise(place);
+    labels.add(`#${place.dataset.label}`);
+  }
+  for (const link of document.querySelectorAll(".bd-toc-nav a")) {
+    if (link instanceof HTMLAnchorElement && labels.has(link.hash)) markContents(link);
+  }
+  countPages();
+});
