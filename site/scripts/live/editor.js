@@ -32,7 +32,6 @@ const colors = tagHighlighter([
   { tag: tags.operator, class: "o" },
   { tag: tags.function(tags.definition(tags.variableName)), class: "nf" },
   { tag: tags.definition(tags.className), class: "nc" },
-  { tag: tags.meta, class: "nd" },
 ]);
 
 /**

@@ -104,20 +104,30 @@ async function reach(address, token, signal) {
   return { settings, name: names.includes(specs.default) ? specs.default : names[0] };
 }
 
-/** Why a server could not be read: a request that may not be read still tells whether it is there. */
+/**
+ * Why a server could not be read. Jupyter's refusal of a token may not be read by another site, but
+ * its version may, by those that it lets in; and a request whose answer may not be read still tells
+ * whether anybody is there.
+ */
 async function why(baseUrl, signal) {
-  const own = /^(localhost|127\.|\[::1\])/.test(host(baseUrl));
-  try {
-    const limit = either(signal, 10_000);
-    await fetch(baseUrl, { mode: "no-cors", credentials: "omit", signal: limit });
-  } catch {
-    if (!navigator.onLine && !own) return "You are offline: the server cannot be reached.";
-    return `No server answers at ${baseUrl}.`;
+  /** @param {RequestInit} how */
+  const answers = (how) =>
+    fetch(`${baseUrl}api`, { credentials: "omit", signal: either(signal, 10_000), ...how }).then(
+      ({ type, ok }) => ok || type === "opaque",
+      () => false,
+    );
+  if (await answers({ mode: "cors" })) {
+    return `The server at ${host(baseUrl)} refuses the token: it is wrong or too old.`;
   }
-  return (
-    `The server at ${host(baseUrl)} refuses requests from this site, or the token. Start it with ` +
-    `--ServerApp.allow_origin=${location.origin}`
-  );
+  if (await answers({ mode: "no-cors" })) {
+    return (
+      `The server at ${host(baseUrl)} does not let this site use it. Start it with ` +
+      `--ServerApp.allow_origin=${location.origin}`
+    );
+  }
+  const own = /^(localhost|127\.|\[::1\])/.test(host(baseUrl));
+  if (!navigator.onLine && !own) return "You are offline: the server cannot be reached.";
+  return `No server answers at ${baseUrl}.`;
 }
 
 /** Start a kernel and wait until it answers. */

@@ -2,6 +2,7 @@
 
 import { asset, load } from "./assets.js";
 import { start as drawFigure } from "./figures.js";
+import { onPart } from "./parts.js";
 
 const CODE = ".bd-article .cell > .cell_input pre";
 
@@ -25,7 +26,12 @@ async function start() {
     document.querySelector("meta[name='live-server']")
   );
   const frame = asset("live-frame");
-  open ??= window.llmbookLive({ frame, drawFigure, binder: binder(), local: local?.content });
+  open ??= /** @type {any} */ (window).llmbook.live({
+    frame,
+    drawFigure,
+    binder: binder(),
+    local: local?.content,
+  });
   return open;
 }
 
@@ -51,7 +57,11 @@ function button(text, cell) {
 addEventListener("DOMContentLoaded", () => {
   if (!document.querySelector(CODE)) return;
   document.querySelector(".article-header-buttons")?.prepend(button("Live", null));
-  for (const cell of document.querySelectorAll(".bd-article .cell.tag_your-turn")) {
+});
+
+onPart((part) => {
+  if (open) return; // the cells have more than this button then
+  for (const cell of part.querySelectorAll(".bd-article .cell.tag_your-turn")) {
     cell.prepend(button("Live", cell));
   }
 });

@@ -4,6 +4,7 @@ import { Bar, parse } from "../live/bar.js";
 import { edit } from "../live/editor.js";
 import { Link } from "../live/link.js";
 import { Outputs } from "../live/outputs.js";
+import { onPart } from "../parts.js";
 
 /**
  * @typedef {object} Tools what the page's own script hands over
@@ -166,15 +167,7 @@ class Page {
       },
       { rootMargin: "400px" },
     );
-    this.adopt(document);
-    // Solutions come when they are opened.
-    new MutationObserver((changes) => {
-      for (const { addedNodes } of changes) {
-        for (const node of addedNodes) {
-          if (node instanceof Element && !node.closest(".live-cell")) this.adopt(node);
-        }
-      }
-    }).observe(document.querySelector(".bd-article"), { childList: true, subtree: true });
+    onPart((part) => this.adopt(part));
   }
 
   /** @param {ParentNode} root */
@@ -387,8 +380,7 @@ class Page {
   }
 }
 
-/** @param {Tools} tools */
-window.llmbookLive = (tools) => {
+/** @type {any} */ (window).llmbook.live = (/** @type {Tools} */ tools) => {
   const page = new Page(tools);
-  return (element) => page.open(element);
+  return (/** @type {Element | null} */ element) => page.open(element);
 };
