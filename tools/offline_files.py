@@ -28,9 +28,10 @@ from webapp import ARCHIVE, MANIFEST, OFFLINE_PAGE  # noqa: E402
 WORKER, FILES = "service-worker.js", "offline.json"
 SOURCE = ROOT / "site" / "scripts" / WORKER
 PLACEHOLDER = re.compile(r"^const RELEASE = .*$", re.MULTILINE)
-# What only machines ask for, or what is there for download.
+# What only machines ask for, what is there for download, and solutions as pages for readers without
+# scripts, who have no service worker.
 NOT_KEPT = re.compile(
-    r"_sources/|cards/|.*\.(?:ipynb|xml|inv|zip|pdf|map|txt|buildinfo)$|(?:.*/)?\.[^/]*$"
+    r"_sources/|cards/|.*/solution-[^/]*\.html$|.*\.(?:ipynb|xml|inv|zip|pdf|map|txt|buildinfo)$|(?:.*/)?\.[^/]*$"
 )
 # What every page loads before it shows anything.
 LOADED = re.compile(
