@@ -165,7 +165,7 @@ def test_page_of_the_solution_has_links_from_its_own_place(source: Path) -> None
     assert article.find(id="remark")
     assert article.find(id="first-task-solution")
     assert """'<a href="not-a-link.html" src="x">'""" in article.get_text()
-    back = [a["href"] for a in page.select("nav.solution-way-back a")]
+    back = [a["href"] for a in page.select(".solution-way-back nav a")]
     assert back == ["../../index.html", "../page.html", "../page.html#first-task"]
     # The same look and scripts as any page; nothing that is not there.
     styles = [link["href"] for link in page.select("link[rel=stylesheet]")]

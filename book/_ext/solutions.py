@@ -32,7 +32,7 @@ from sphinx_design.shared import is_component
 ANCHOR_END = "-solution"
 TAG = re.compile(r"<[a-zA-Z][^<>]*>")
 ID = re.compile(r'(?<=\sid=")[^"]*')
-ADDRESS = re.compile(r'(?<=\s)(href|src|poster)="([^"]*)"')
+ADDRESS = re.compile(r'(?<=\s)(href|src|srcset|poster)="([^"]*)"')
 # A label speaks for its control; nobody links to one.
 CONTROLS = ("<input", "<select", "<textarea", "<button")
 
