@@ -17,7 +17,7 @@ from bs4 import BeautifulSoup
 from plotly.subplots import make_subplots
 
 from llmbook import figures
-from llmbook._myst_nb import THEMES, FigureRenderer, plotly_html, svg_size, themed_svg
+from llmbook._myst_nb import THEMES, WIDTHS, FigureRenderer, plotly_html, svg_size, themed_svg
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -335,6 +335,26 @@ def test_plotly_on_the_page_has_its_size_its_text_and_its_data() -> None:
     assert json.loads(script.string) == figures.plotly_json(figure, '5 < 6 & "quoted"')
 
 
+def test_plotly_has_a_picture_for_each_theme_and_width() -> None:
+    content = figures.plotly_json(scatter(height=300), '5 < "6"')
+    addresses = {(t, w): f"../_images/{t}-{w}.svg" for t in THEMES for w in WIDTHS}
+    tree = BeautifulSoup(plotly_html(content, "figure-1-0", addresses), "html.parser")
+    pictures = tree.select(".plotly-plot > picture")
+    assert len(pictures) == 2
+    assert not tree.select(".plotly-plot > p")
+    for picture, theme in zip(pictures, THEMES, strict=True):
+        [source], [image] = picture.select("source"), picture.select("img")
+        assert image["class"] == [f"only-{theme}"]
+        assert (image["src"], source["srcset"]) == (
+            f"../_images/{theme}-wide.svg",
+            f"../_images/{theme}-narrow.svg",
+        )
+        assert (image["width"], source["width"]) == (str(WIDTHS["wide"]), str(WIDTHS["narrow"]))
+        assert (image["height"], source["height"]) == ("300", "300")
+        assert image["alt"] == '5 < "6"'
+        assert image["loading"] == "lazy"
+
+
 def test_plotly_has_the_height_of_the_template_by_default() -> None:
     [plot] = page_of(scatter()).select(".plotly-plot")
     assert plot["style"] == f"height: {figures.TEMPLATE.layout.height}px"
@@ -369,18 +389,34 @@ class Output:
         self.cell_index, self.output_index = 3, 1
 
 
-def test_renderer_takes_its_own_outputs_and_leaves_the_rest() -> None:
+class Renderer:
+    """As much of MyST-NB's renderer as ours asks."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def write_file(self, path: list[str], content: bytes, exists_ok: bool) -> str:
+        assert exists_ok
+        self.folder.joinpath(path[-1]).write_bytes(content)
+        return "/".join(path)
+
+
+def test_renderer_takes_its_own_outputs_and_leaves_the_rest(tmp_path: Path) -> None:
     pytest.importorskip("docutils")
     svg = figures.matplotlib_svg(line())
-    ours = [
-        Output(figures.SVG_MIME, svg, **{figures.SVG_MIME: {"alt": "x"}}),
-        Output(figures.PLOTLY_MIME, figures.plotly_json(scatter(), "x")),
-    ]
-    for output in ours:
-        [node] = FigureRenderer.handle_mime(None, output, inline=False)
-        assert node["format"] == "html"
-        assert node.astext().startswith("<figure class=")
-        assert FigureRenderer.handle_mime(None, output, inline=True) is None
+    still = Output(figures.SVG_MIME, svg, **{figures.SVG_MIME: {"alt": "x"}})
+    plotly = Output(figures.PLOTLY_MIME, figures.plotly_json(scatter(), "x"))
+    renderer = Renderer(tmp_path)
+    [box] = FigureRenderer.handle_mime(renderer, still, inline=False)
+    assert [picture["classes"] for picture in box] == [["only-light"], ["only-dark"]]
+    assert [picture["alt"] for picture in box] == ["x", "x"]
+    assert {picture["uri"] for picture in box} == {f"figures/{f.name}" for f in tmp_path.iterdir()}
+    [node] = FigureRenderer.handle_mime(renderer, plotly, inline=False)
+    assert node["format"] == "html"
+    assert node.astext() == plotly_html(node["figure"], node["key"])
+    assert [FigureRenderer.handle_mime(renderer, o, inline=True) for o in (still, plotly)] == [
+        None
+    ] * 2
     others = [Output(figures.SVG_MIME, svg), Output("text/plain", "x"), Output("image/png", b"")]
     assert [FigureRenderer.handle_mime(None, o, inline=False) for o in others] == [None] * 3
 
@@ -408,9 +444,12 @@ def test_site_and_package_have_the_same_plotly() -> None:
     assert bundle == plotly.offline.get_plotlyjs_version()
 
 
-def test_the_site_draws_what_show_lets_through() -> None:
-    bundle = ROOT / "node_modules/plotly.js-cartesian-dist-min/plotly-cartesian.min.js"
-    if not bundle.is_file():
+def test_the_site_draws_what_show_lets_through(tmp_path: Path) -> None:
+    if not (ROOT / "node_modules/plotly.js-cartesian-dist-min").is_dir():
         pytest.skip("node_modules is not installed: `make book` does")
-    traces = re.findall(r'moduleType:"trace",name:"(\w+)"', bundle.read_text(encoding="utf-8"))
+    import plotly_pictures
+
+    bundle = plotly_pictures.plotly_bundle(tmp_path).read_text(encoding="utf-8")
+    traces = re.findall(r'moduleType:"trace",name:"(\w+)"', bundle)
     assert set(traces) == figures.PLOTLY_TRACES
+    assert len(bundle) < 1_100_000  # the ready-made one has 1.5 million

@@ -9,6 +9,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 
 from formulas import package
+from plotly_pictures import plotly_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,9 +28,9 @@ def copy_vendored(app: Sphinx) -> None:
     # Every browser since 2016 reads WOFF2; the two older formats stay out.
     css = re.sub(r',\s*url\([^)]*\.(?:woff|ttf)\)\s*format\("[^"]*"\)', "", css)
     (katex_target / "katex.min.css").write_text(css, encoding="utf-8")
-    (vendor / "plotly").mkdir(exist_ok=True)
-    bundle = "plotly-cartesian.min.js"
-    shutil.copyfile(package("plotly.js-cartesian-dist-min") / bundle, vendor / "plotly" / bundle)
+    shutil.rmtree(vendor / "plotly", ignore_errors=True)
+    (vendor / "plotly").mkdir()
+    shutil.copyfile(plotly_bundle(), vendor / "plotly" / "plotly.min.js")
 
 
 def link_notebooks(

@@ -1,6 +1,7 @@
 // Draws the Plotly figures of a page: each one when it comes near the screen, in the theme's colors.
 
 import { load } from "./assets.js";
+import { onPart } from "./parts.js";
 
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 const touch = matchMedia("(pointer: coarse)");
@@ -38,7 +39,7 @@ async function choose(Plotly, plot, { method, args = [] }) {
 }
 
 async function draw(figure, Plotly) {
-  const plot = figure.querySelector(".plotly-plot");
+  const plot = figure.querySelector(".plotly-drawing");
   const { data, layout, frames, choices } = read(figure);
   const config = { displayModeBar: false, responsive: false, showTips: false };
   await Plotly.react(plot, { data, layout, config });
@@ -62,12 +63,16 @@ async function draw(figure, Plotly) {
   }
 }
 
+/** Draw a figure behind its picture, or its text, which then gives way. */
 export async function start(figure) {
   await load("plotly");
   const { Plotly } = window;
-  const plot = figure.querySelector(".plotly-plot");
-  plot.replaceChildren();
+  const place = figure.querySelector(".plotly-plot");
+  const plot = document.createElement("div");
+  plot.className = "plotly-drawing";
+  place.append(plot);
   await draw(figure, Plotly);
+  place.classList.add("plotly-drawn");
   new MutationObserver(() => draw(figure, Plotly)).observe(document.documentElement, {
     attributeFilter: ["data-theme"],
   });
@@ -81,7 +86,11 @@ const near = new IntersectionObserver(
     for (const { isIntersecting, target } of entries) {
       if (!isIntersecting) continue;
       near.unobserve(target);
-      start(target);
+      start(target).catch((error) => {
+        if (window.Plotly) throw error;
+        // Without a network the picture stays, until there is one.
+        addEventListener("online", () => near.observe(target), { once: true });
+      });
     }
   },
   { rootMargin: "400px" },

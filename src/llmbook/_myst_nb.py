@@ -7,6 +7,7 @@ import hashlib
 import html
 import json
 import re
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from llmbook.figures import INK, PAPER, PLOTLY_MIME, SVG_MIME, TEMPLATE
@@ -17,6 +18,9 @@ THEMES = {
     "dark": {INK: "#ced6dd", PAPER: "#121212"},
 }
 PX_PER_PT = 96 / 72
+# In pixels: as wide as the text on a screen, and on a phone, where it is drawn for that width.
+WIDTHS = {"wide": 720, "narrow": 344}
+NARROW = "(max-width: 480px)"
 
 
 class FigureRenderer:
@@ -34,8 +38,10 @@ class FigureRenderer:
         from docutils import nodes  # type: ignore[import-untyped]
 
         if data.mime_type == PLOTLY_MIME:
-            markup = plotly_html(data.content, f"figure-{data.cell_index}-{data.output_index}")
-            return [nodes.raw("", markup, format="html")]
+            key = f"figure-{data.cell_index}-{data.output_index}"
+            markup = plotly_html(data.content, key)
+            # With what book/_ext/plotly_pictures.py needs to put pictures in.
+            return [nodes.raw("", markup, format="html", figure=data.content, key=key)]
         alt = data.output_metadata.get(SVG_MIME, {}).get("alt")
         if alt is None:  # somebody else's SVG: MyST-NB knows what to do
             return None
@@ -48,7 +54,11 @@ class FigureRenderer:
             uri = renderer.write_file(["figures", name], svg, exists_ok=True)
             pictures.append(
                 nodes.image(
-                    uri=uri, alt=alt, classes=[f"only-{theme}"], width=str(width), height=str(height)
+                    uri=uri,
+                    alt=alt,
+                    classes=[f"only-{theme}"],
+                    width=str(width),
+                    height=str(height),
                 )
             )
         return [nodes.container("", *pictures, classes=["matplotlib-figure"])]
@@ -79,24 +89,43 @@ def svg_size(svg: str) -> tuple[int, int]:
     return width, height
 
 
-def plotly_html(figure: dict[str, Any], key: str) -> str:
+def figure_height(figure: dict[str, Any]) -> int:
+    """Return the height of a Plotly figure in pixels."""
+    return int(figure["layout"].get("height", TEMPLATE.layout.height))
+
+
+def plotly_html(
+    figure: dict[str, Any], key: str, pictures: Mapping[tuple[str, str], str] | None = None
+) -> str:
     """Return the place where figures.js draws a Plotly figure, at its final size.
 
     Sliders and menus become the browser's own controls, which work by keyboard, by touch and with a
-    screen reader. Until the figure is drawn, and where no script runs, its text stands there.
+    screen reader. Until the figure is drawn, where no script runs, and on paper, its picture stands
+    there, or without `pictures`, the addresses for each theme and each of `WIDTHS`, its text.
     """
     layout = figure["layout"]
     alt = html.escape(layout["meta"]["alt"])
+    height = figure_height(figure)
     menus = [_menu_html(m, f"{key}-menu-{n}") for n, m in enumerate(layout.get("updatemenus", []))]
     sliders = [
         _slider_html(s, f"{key}-slider-{n}") for n, s in enumerate(layout.get("sliders", []))
     ]
+    if pictures:
+        stand_in = "".join(
+            f'<picture><source media="{NARROW}" srcset="{pictures[theme, "narrow"]}" '
+            f'width="{WIDTHS["narrow"]}" height="{height}">'
+            f'<img class="only-{theme}" src="{pictures[theme, "wide"]}" alt="{alt}" loading="lazy" '
+            f'width="{WIDTHS["wide"]}" height="{height}"></picture>'
+            for theme in THEMES
+        )
+    else:
+        stand_in = f"<p>{alt}</p>"
     # "<" cannot end the script element early when it is written as an escape.
     data = json.dumps(figure, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
     return (
         f'<figure class="plotly-figure" data-ink="{INK}" data-paper="{PAPER}">'
         f'<div class="plotly-plot" role="img" aria-label="{alt}" '
-        f'style="height: {layout.get("height", TEMPLATE.layout.height)}px"><p>{alt}</p></div>'
+        f'style="height: {height}px">{stand_in}</div>'
         f"{''.join(menus + sliders)}"
         f'<script type="application/json">{data}</script>'
         "</figure>"

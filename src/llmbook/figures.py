@@ -48,23 +48,9 @@ BLUE, ORANGE, TEAL, PURPLE, OCHRE, GRAY = PALETTE = (
 PLOTLY_MIME = "application/vnd.plotly.v1+json"
 SVG_MIME = "image/svg+xml"
 
-# What the site's Plotly bundle (plotly.js-cartesian-dist-min) can draw.
-PLOTLY_TRACES = frozenset(
-    {
-        "bar",
-        "box",
-        "contour",
-        "heatmap",
-        "histogram",
-        "histogram2d",
-        "histogram2dcontour",
-        "image",
-        "pie",
-        "scatter",
-        "scatterternary",
-        "violin",
-    }
-)
+# What the site's Plotly draws: its bundle is made of these traces. When a figure needs another one
+# of plotly.js-cartesian-dist-min, its name is added here.
+PLOTLY_TRACES = frozenset({"bar", "heatmap", "scatter"})
 
 MATPLOTLIB_STYLE: Any = {
     "axes.axisbelow": True,

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from docutils import nodes
 
+import plotly_pictures
 import website
 
 
@@ -17,7 +18,8 @@ def test_vendored_styles_name_only_files_that_are_there(tmp_path: Path) -> None:
     assert len(fonts) >= 20
     assert {font.rpartition(".")[2] for font in fonts} == {"woff2"}
     assert all((css.parent / font).is_file() for font in fonts)
-    assert (tmp_path / "_static/vendor/plotly/plotly-cartesian.min.js").stat().st_size > 1_000_000
+    [plotly] = (tmp_path / "_static/vendor/plotly").iterdir()
+    assert plotly.read_bytes() == plotly_pictures.plotly_bundle().read_bytes()
 
 
 @pytest.mark.parametrize("has_code", [True, False])
