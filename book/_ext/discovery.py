@@ -6,12 +6,13 @@ Without one nothing names a host: no canonical address, no picture on cards, no 
 
 from __future__ import annotations
 
+import posixpath
 import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
-from html import escape
+from html import escape, unescape
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -149,7 +150,7 @@ def draw_cards(app: Sphinx) -> None:
         title, below = card_text(app, docname)
         path = Path(app.outdir, card_file(docname))
         wanted.add(path)
-        words = "\n".join([DRAWING, app.config.project, title, below])
+        words = "\n".join([DRAWING, app.config.html_title, title, below])
         if path.is_file():
             with Image.open(path) as drawn:
                 if drawn.info.get("Description") == words:
@@ -157,7 +158,7 @@ def draw_cards(app: Sphinx) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         info = PngImagePlugin.PngInfo()
         info.add_itxt("Description", words)
-        mark.card(app.config.project, title, below).save(path, optimize=True, pnginfo=info)
+        mark.card(app.config.html_title, title, below).save(path, optimize=True, pnginfo=info)
     for path in Path(app.outdir, "cards").glob("*.png"):
         if path not in wanted:
             path.unlink()
@@ -178,13 +179,16 @@ def draw_icons(app: Sphinx) -> None:
 def describe_page(
     app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
 ) -> None:
-    site, book = site_address(app.config), app.config.project
-    is_page, is_front = pagename in app.env.found_docs, pagename == app.config.root_doc
-    context["book_mark"] = mark.inline("book-mark", 36)
-    context["pageurl"] = page_address(site, pagename) if site and is_page else None
+    site, book = site_address(app.config), app.config.html_title
+    is_front = pagename == app.config.root_doc
+    # A solution's own page repeats what is on the page of its exercise, which is the one to find.
+    docname = posixpath.dirname(pagename) if "solution" in context else pagename
+    is_page = docname in app.env.found_docs
+    context["book_mark"], context["book_title"] = mark.inline("book-mark", 36), book
+    context["pageurl"] = page_address(site, docname) if site and is_page else None
     if is_front:
         context["docstitle"] = ""  # the page's title is the book's; once is enough
-    title = mark.one_line(re.sub(r"<[^>]*>", "", context.get("title") or book))
+    title = mark.one_line(unescape(re.sub(r"<[^>]*>", "", context.get("title") or book)))
     words = description(doctree, title, book)
     named = [("description", words)]
     properties = [
@@ -194,10 +198,10 @@ def describe_page(
         ("og:description", words),
     ]
     if site and is_page:
-        heading, below = card_text(app, pagename)
+        heading, below = card_text(app, docname)
         properties += [
-            ("og:url", page_address(site, pagename)),
-            ("og:image", site + quote(card_file(pagename))),
+            ("og:url", page_address(site, docname)),
+            ("og:image", site + quote(card_file(docname))),
             ("og:image:width", str(mark.CARD[0])),
             ("og:image:height", str(mark.CARD[1])),
             ("og:image:alt", ", ".join(filter(None, [book, heading, below]))),
@@ -287,15 +291,13 @@ def read_changes(text: str) -> list[Change]:
     return changes
 
 
-def change_anchors(doctree: nodes.document) -> dict[str, str]:
-    """Map the heading of each change on the page of changes to its anchor."""
-    return {
-        section.next_node(nodes.title).astext(): section["ids"][0]
-        for section in doctree.findall(nodes.section)
-    }
+def change_anchors(doctree: nodes.document) -> list[str]:
+    """Return the anchors of the changes on their page, in order."""
+    below = [n for n in doctree.findall(nodes.section) if isinstance(n.parent, nodes.section)]
+    return [n["ids"][0] for n in below if isinstance(n.parent.parent, nodes.document)]
 
 
-def feed(site: str, book: str, author: str, changes: list[Change], anchors: dict[str, str]) -> str:
+def feed(site: str, book: str, author: str, changes: list[Change], anchors: list[str]) -> str:
     """Write the changes as an Atom feed (RFC 4287)."""
     markdown = MarkdownIt("commonmark")
     host, page = urlsplit(site).netloc, page_address(site, CHANGES_PAGE)
@@ -309,9 +311,8 @@ def feed(site: str, book: str, author: str, changes: list[Change], anchors: dict
         f"<updated>{changes[0].day}T00:00:00Z</updated>",
         f"<author><name>{escape(author)}</name></author>",
     ]
-    for change in changes:
+    for change, anchor in zip(changes, anchors, strict=True):
         slug = re.sub(r"[^a-z0-9]+", "-", change.title.lower()).strip("-")
-        anchor = anchors.get(f"{change.day}: {change.title}", "")
         # Links are written for who reads the file in the repository.
         text = re.sub(
             r"\]\(book/([^)#\s]+)\.md(#[^)\s]*)?\)",
@@ -322,7 +323,7 @@ def feed(site: str, book: str, author: str, changes: list[Change], anchors: dict
             "<entry>",
             f"<title>{escape(change.title)}</title>",
             f"<id>tag:{host},{change.day}:{slug}</id>",
-            f'<link href="{escape(page + "#" * bool(anchor) + anchor)}" />',
+            f'<link href="{escape(f"{page}#{anchor}")}" />',
             f"<updated>{change.day}T00:00:00Z</updated>",
             f'<content type="html">{escape(markdown.render(text))}</content>',
             "</entry>",
@@ -361,7 +362,7 @@ def write_files(app: Sphinx, exception: Exception | None) -> None:
             except ValueError as error:
                 raise ExtensionError(f"{path.name}: {error}") from error
             anchors = change_anchors(env.get_doctree(CHANGES_PAGE))
-            text = feed(site, app.config.project, app.config.author, changes, anchors)
+            text = feed(site, app.config.html_title, app.config.author, changes, anchors)
             (out / "feed.xml").write_text(text, encoding="utf-8")
     (out / "robots.txt").write_text(robots, encoding="utf-8")
 

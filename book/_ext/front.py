@@ -154,6 +154,7 @@ class LearningPaths(SphinxDirective):
             nodes.paragraph("", path.able),
             size,
             exercises=" ".join(e.label for e in path.exercises),
+            classes=["path-card"],
         )
 
     def listing(self, path: LearningPath) -> nodes.section:
@@ -237,12 +238,6 @@ def on_screen(x: float, y: float) -> tuple[str, str]:
 
 def percent(weight: float) -> str:
     return f"{100 * weight:.0f} %"
-
-
-def said(weight_of: dict[str, float]) -> str:
-    """Say the weights in words, the largest first."""
-    ranked = sorted(weight_of, key=lambda word: -weight_of[word])
-    return "Weights: " + ", ".join(f"{word} {percent(weight_of[word])}" for word in ranked) + "."
 
 
 class attention_figure(nodes.General, nodes.Element):  # noqa: N801

@@ -17,6 +17,7 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.transforms.post_transforms import SphinxPostTransform
+from sphinx_design.shared import is_component
 
 # Where a link would disturb or could not stand.
 NOT_INSIDE = (
@@ -35,7 +36,14 @@ NOT_INSIDE = (
     addnodes.glossary,
     addnodes.download_reference,
 )
-NOT_IN_CLASSES = {"exercise-badges", "sd-summary-text", "cell_output", "toctree-wrapper"}
+NOT_IN_CLASSES = {
+    "cell_output",
+    "exercise-badges",
+    "path-card",
+    "sd-summary-text",
+    "toctree-wrapper",
+}
+NOT_IN_TAGS = {"quiz"}  # a choice is pressed as a whole, and its script moves its explanation
 # Pages about terms or lists of links, where a term explains nothing.
 LEFT_OUT = ("bibliography", "changes", "genindex", "search")
 
@@ -127,23 +135,37 @@ def _singulars(word: str) -> Iterator[str]:
             yield word.removesuffix(ending) + instead
 
 
-def texts(document: nodes.document) -> Iterator[nodes.Text]:
-    """Yield the pieces of a page's running text, in order."""
-    for paragraph in document.findall(nodes.paragraph):
-        if _kept_out(paragraph, document):
-            continue
-        for text in paragraph.findall(nodes.Text):
-            if not _kept_out(text.parent, paragraph):
-                yield text
+def texts(document: nodes.document) -> list[nodes.Text]:
+    """Return the pieces of a page's running text, in order; first what is not in a dropdown."""
+    found = [
+        text
+        for paragraph in document.findall(nodes.paragraph)
+        if not _kept_out(paragraph, document)
+        for text in paragraph.findall(nodes.Text)
+        if not _kept_out(text.parent, paragraph)
+    ]
+    return sorted(found, key=_is_closed)
+
+
+def _is_closed(node: nodes.Node) -> bool:
+    return node is not None and (is_component(node, "dropdown") or _is_closed(node.parent))
 
 
 def _kept_out(node: nodes.Element, within: nodes.Element) -> bool:
     """Say whether a link must not stand in a node or in what it is in, up to ``within``."""
     while node is not within:
-        if isinstance(node, NOT_INSIDE) or NOT_IN_CLASSES & set(node["classes"]):
+        if _forbids(node):
             return True
         node = node.parent
-    return isinstance(within, NOT_INSIDE) or bool(NOT_IN_CLASSES & set(within["classes"]))
+    return _forbids(within)
+
+
+def _forbids(node: nodes.Element) -> bool:
+    return (
+        isinstance(node, NOT_INSIDE)
+        or node.tagname in NOT_IN_TAGS
+        or bool(NOT_IN_CLASSES & set(node["classes"]))
+    )
 
 
 # -- Linking --------------------------------------------------------------------------------------
@@ -187,7 +209,7 @@ class LinkTerms(SphinxPostTransform):
         if here in LEFT_OUT or here in _records(self.env):
             return
         finder, left = Finder(glossary), set(glossary)
-        for text in list(texts(self.document)):
+        for text in texts(self.document):
             parts, end = [], 0
             for start, stop, entry in finder.find(str(text), left):
                 if start > end:
@@ -206,7 +228,9 @@ class LinkTerms(SphinxPostTransform):
                     )
                 )
             if parts:
-                text.parent.replace(text, [*parts, nodes.Text(text[end:])])
+                if end < len(text):
+                    parts.append(nodes.Text(text[end:]))
+                text.parent.replace(text, parts)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
