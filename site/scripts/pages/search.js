@@ -1,0 +1,186 @@
+// The search itself, loaded when a reader opens it: asks the finder as the reader types, shows the
+// answers, and goes through them by keyboard. search.js connects it with a dialog or a page.
+
+import { Finder, HINT, SOLUTION, STATEMENT, marked, snippet } from "../finder.js";
+import { mark } from "../marks.js";
+
+/**
+ * @typedef {import("../finder.js").Hit} Hit
+ * @typedef {import("../finder.js").Piece} Piece
+ * @typedef {import("../search.js").Parts} Parts
+ * @typedef {object} Site
+ * @property {() => Promise<void>} first - loads titles, statements, hints and the text around them
+ * @property {() => Promise<void>} second - loads solutions and what follows them
+ * @property {(address: string, terms: string[], elsewhere: boolean) => void} note
+ */
+
+const finder = new Finder();
+/** @type {Promise<void> | undefined} */
+let first;
+/** @type {Promise<void> | undefined} */
+let second;
+
+/** @param {Site} site */
+async function learnFirst(site) {
+  await site.first();
+  await finder.add(/** @type {any} */ (window).llmbookSearchIndex);
+}
+
+/** @param {Site} site */
+async function learnSecond(site) {
+  await site.second();
+  await finder.add(/** @type {any} */ (window).llmbookSearchSolutions);
+}
+
+// -- Answers --------------------------------------------------------------------------------------
+
+/**
+ * @param {string} tag
+ * @param {string} name
+ * @param {(string | Node)[]} children
+ */
+function element(tag, name, ...children) {
+  const made = document.createElement(tag);
+  made.className = name;
+  made.append(...children);
+  return made;
+}
+
+/** @param {Piece[]} pieces */
+const nodes = (pieces) =>
+  pieces.map(([text, found]) => (found ? element("mark", "search-mark", text) : text));
+
+/** What kind of text an answer leads to. */
+function part(/** @type {number} */ kind) {
+  if (kind > HINT) return `Hint ${kind - HINT}`;
+  return kind === SOLUTION ? "Solution" : "";
+}
+
+/**
+ * @param {Hit} hit
+ * @param {Site} site
+ */
+function answer(hit, site) {
+  const { kind, page, pageTitle, anchor, title, number } = hit.entry;
+  const link = document.createElement("a");
+  const root = document.documentElement.dataset.content_root ?? "./";
+  link.href = `${root}${page}.html${anchor && `#${anchor}`}`;
+  const where = kind === STATEMENT || number ? `Exercise ${number}` : "";
+  const names = [where, part(kind), pageTitle === title ? "" : pageTitle].filter(Boolean);
+  link.append(
+    element("span", "search-title", ...nodes(marked(title, hit.terms))),
+    element("span", "search-where", ...nodes(marked(names.join(" · "), numbers(hit.terms)))),
+    element("span", "search-snippet", ...nodes(snippet(hit))),
+  );
+  const follow = (/** @type {MouseEvent} */ event) => {
+    const elsewhere = event.button > 0 || event.ctrlKey || event.metaKey || event.shiftKey;
+    if (event.button < 2) site.note(link.href, [...hit.terms], elsewhere);
+  };
+  link.addEventListener("click", follow);
+  link.addEventListener("auxclick", follow);
+  return element("li", "search-result", link);
+}
+
+/** Of some terms, those that are a number. */
+const numbers = (/** @type {Set<string>} */ terms) =>
+  new Set([...terms].filter((term) => /^\d/.test(term)));
+
+/** @param {number} count */
+function count_of(count) {
+  if (count === 0) return "Nothing found. Try fewer words, or other ones.";
+  return count === 1 ? "1 answer" : `${count} answers`;
+}
+
+// -- Asking ---------------------------------------------------------------------------------------
+
+/**
+ * Answer what a reader types.
+ * @param {Parts} parts
+ * @param {Site} site
+ */
+async function connect({ input, status, list, instead }, site) {
+  /** @type {number | undefined} */
+  let waiting;
+  let ready = false;
+  let partial = true;
+  let asked = "";
+
+  function ask() {
+    clearTimeout(waiting);
+    const query = input.value.trim();
+    asked = query;
+    const hits = query ? finder.find(input.value) : [];
+    list.replaceChildren(...hits.map((hit) => answer(hit, site)));
+    const more = partial ? " (still reading the solutions …)" : "";
+    status.textContent = query ? count_of(hits.length) + more : "";
+    list.hidden = !hits.length;
+    if (instead) instead.hidden = query !== "";
+    if (instead) {
+      const address = new URL(location.href);
+      if (query) address.searchParams.set("q", query);
+      else address.searchParams.delete("q");
+      history.replaceState(history.state, "", address);
+    }
+  }
+
+  const links = () => [...list.querySelectorAll("a")];
+
+  /** @param {KeyboardEvent} event */
+  function move(event) {
+    const { key, target, altKey, ctrlKey, metaKey } = event;
+    if (altKey || ctrlKey || metaKey) return;
+    const all = links();
+    const at = all.indexOf(/** @type {HTMLAnchorElement} */ (target));
+    if (target !== input && at < 0) return;
+    /** @type {HTMLElement | undefined} */
+    let next;
+    if (key === "ArrowDown") next = all[at + 1];
+    else if (key === "ArrowUp") next = at > 0 ? all[at - 1] : input;
+    else if (at >= 0 && key === "Home") next = all[0];
+    else if (at >= 0 && key === "End") next = all.at(-1);
+    else {
+      // Who types on goes on in the field.
+      if (at >= 0 && (key.length === 1 || key === "Backspace") && key !== " ") input.focus();
+      return;
+    }
+    event.preventDefault();
+    next?.focus();
+    next?.scrollIntoView({ block: "nearest" });
+  }
+  for (const part of [input, list]) part.addEventListener("keydown", move);
+
+  input.form?.addEventListener("submit", () => {
+    if (ready && asked !== input.value.trim()) ask();
+    links()[0]?.click();
+  });
+  input.addEventListener("input", () => {
+    clearTimeout(waiting);
+    if (ready) waiting = window.setTimeout(ask, 80);
+  });
+
+  const busy = window.setTimeout(() => {
+    status.textContent = "Loading …";
+  }, 150);
+  try {
+    await (first ??= learnFirst(site));
+  } catch (error) {
+    first = undefined;
+    throw error;
+  } finally {
+    clearTimeout(busy);
+  }
+  ready = true;
+  ask();
+  try {
+    await (second ??= learnSecond(site));
+    partial = false;
+    // Answers that a reader is going through stay where they are.
+    if (!list.contains(document.activeElement)) ask();
+  } catch {
+    second = undefined;
+    status.textContent += " (the solutions could not be loaded)";
+  }
+}
+
+/** @type {any} */ (window).llmbook ??= {};
+/** @type {any} */ (window).llmbook.search = { connect, mark };
