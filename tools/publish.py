@@ -1,9 +1,10 @@
 """Publish the site: make of what Sphinx wrote into _build/html the light pages of _build/site.
 
-Each page keeps its words and loses its weight: one style sheet, pruned to what the pages use, and one
-deferred script stand for all those of the theme, drawings for its icon font, and a content-security
-policy keeps everything on the site. What is named by its content (all of ``assets/``) may be kept by
-browsers for ever. Only what changed is written; what is no longer made is removed.
+Each page keeps its words and loses its weight: one style sheet, pruned to what the pages use, and
+one deferred script stand for all those of the theme, drawings for its icon font, and a
+content-security policy keeps everything on the site. What is named by its content (all of
+``assets/``) may be kept by browsers for ever. Only what changed is written; what is no longer made
+is removed.
 
 A page is read as text, not parsed: 26 pages hold 40 MB. What this step does not know, it refuses.
 """
@@ -34,11 +35,11 @@ ROOT = Path(__file__).resolve().parent.parent
 ASSETS = "assets"
 NODE_PACKAGES = ("esbuild", "lightningcss", "purgecss", "@fortawesome/fontawesome-free")
 
-# Where scripts may connect to, besides the site.
-CONNECT: tuple[str, ...] = ()
+# No page connects to another host. What a reader asks for goes through a frame: a page of
+# site/pages, with a policy of its own.
 POLICY = (
     "default-src 'self'; script-src 'self' '{inline}'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'{connect}; "
+    "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; "
     "worker-src 'self' blob:; object-src 'none'; base-uri 'none'; form-action 'self'"
 )
 
@@ -64,7 +65,7 @@ HANDLERS = {"toggleFullScreen()": "fullscreen", "window.print()": "print"}
 MATH_FONTS = ("KaTeX_Main-Regular.woff2", "KaTeX_Math-Italic.woff2")
 
 SLOT = "<!--slot-->"
-SCRIPT = re.compile(r"<script\b([^>]*)>(.*?)</script>\s*", re.DOTALL)
+SCRIPT = re.compile(r"<script\b([^>]*)>(.*?)</script>[ \t]*\n?", re.DOTALL)
 LINK = re.compile(r"<link\b[^>]*>\s*")
 META = re.compile(r'<meta\s+name="(?:viewport|docsearch:\w+)"[^>]*>\s*')
 ICON = re.compile(
@@ -81,6 +82,8 @@ SOURCE = re.compile(r'\shref="((?:\.\./)*_sources/[^"#?]*)"')
 # Cards for other sites have whole addresses, in the head and in the files at the root.
 CARD = re.compile(r'\scontent="[^"]*?\b(_static/[^"?#]+)')
 NAMED_IN_FILE = re.compile(r"""(?<![\w/])(?:\.?/)?(_static/[^"'<>?#\s]+)""")
+# What a page's scripts may not hold: it would still be there after this step.
+UNREACHED = re.compile(r'_static/[^"\\\s]*|<i class=\\"fa[^"]*')
 # How the site's scripts ask for others.
 ASKED = re.compile(r"""\b(?:asset|load)\(\s*(["'])([\w-]+)\1""")
 IMAGE = re.compile(r"<img\b[^>]*>")
@@ -95,6 +98,10 @@ WORDLESS = frozenset(
 )
 CSS_URL = re.compile(r"""url\(\s*(["']?)([^"')]+)\1\s*\)""")
 CSS_IMPORT = re.compile(r"""@import\s+(?:url\()?\s*["']([^"']+)["']\s*\)?\s*;""")
+
+
+# What a later step adds to the site: it gets the target, the paths in it and the way to write.
+Complete = Callable[[Path, Iterable[str], Callable[[str, bytes], None]], None]
 
 
 class PublishError(Exception):
@@ -220,10 +227,12 @@ class Publisher:
         memory: Path = ROOT / "_build" / "site.json",
         own: Path = ROOT / "site",
         node_modules: Path = ROOT / "node_modules",
+        complete: Complete | None = None,
         say: Callable[[str], None] = print,
     ) -> None:
         self.source, self.target, self.memory = source, target, memory
-        self.own, self.node_modules, self.say = own, node_modules, say
+        self.own, self.node_modules = own, node_modules
+        self.complete, self.say = complete, say
         self.produced: set[str] = set()
         self.written: list[str] = []
         self.names: dict[str, str] = {}  # names in assets/ of files below the source
@@ -458,16 +467,18 @@ class Publisher:
         own_styles = sorted(
             (self.own / "styles").glob("*.css"), key=lambda p: (p.name != "book.css", p.name)
         )
-        job = {
+        job: dict[str, Any] = {
             "styles": [{"name": path, "text": self.style(path, "a page")} for path in styles],
             "own": "\n".join(path.read_text("utf-8") for path in own_styles),
             "words": sorted(everything),
             "scripts": [{"name": path, "text": text} for path, text in theirs.items()],
+        }
+        key = digest(self.tool, json.dumps(job), json.dumps(texts))
+        job |= {
             "main": str(self.own / "scripts" / "main.js"),
             "inline": str(self.own / "scripts" / "inline.js"),
             "pages": {p.stem: str(p) for p in sorted((self.own / "scripts/pages").glob("*.js"))},
         }
-        key = digest(self.tool, json.dumps(job), json.dumps(texts))
         if remembered.get("key") == key and all(
             (self.target / path).is_file() for path in remembered["files"]
         ):
@@ -552,6 +563,16 @@ class Publisher:
             found[name] = self.asset(file.relative_to(self.source).as_posix(), "a page")
         return found
 
+    def frames(self, names: dict[str, str]) -> dict[str, str]:
+        """Publish the pages of ``site/pages``: <name>.html runs the bundle <name>-kernel."""
+        found = {}
+        for file in sorted((self.own / "pages").glob("*.html")):
+            script = names.get(f"{file.stem}-kernel")
+            if script is not None:
+                text = file.read_text("utf-8").replace("{script}", script)
+                found[f"{file.stem}-frame"] = self.named(file.name, text.encode())
+        return found
+
     def asked(self, known: dict[str, str]) -> dict[str, str]:
         """Return the data that the site's scripts ask for, which Sphinx wrote below ``_static``.
 
@@ -576,6 +597,10 @@ class Publisher:
             if path.endswith(".html") and not path.startswith("_"):
                 continue  # a page
             yield path
+            if file.suffix == ".js" and (found := UNREACHED.search(file.read_text("utf-8"))):
+                raise PublishError(
+                    f"{path} names {found[0]}, which this step changes in pages but not in scripts"
+                )
             if file.suffix in (".webmanifest", ".xml"):
                 kept.update(NAMED_IN_FILE.findall(file.read_text("utf-8")))
         yield from kept
@@ -587,9 +612,7 @@ class Publisher:
         assets = relpath(ASSETS, dirname(path) or ".")
         inline = bundles["inline"]
         inline_hash = base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()
-        policy = POLICY.format(
-            inline=f"sha256-{inline_hash}", connect="".join(f" {host}" for host in CONNECT)
-        )
+        policy = POLICY.format(inline=f"sha256-{inline_hash}")
         fonts = "".join(
             f'<link rel="preload" href="{assets}/{name}" as="font" type="font/woff2" crossorigin>\n'
             for name in (bundles["fonts"].values() if "katex" in page.words else ())
@@ -603,13 +626,13 @@ class Publisher:
             f'data-assets="{html.escape(json.dumps(names, separators=(",", ":")))}"></script>\n'
         )
 
-    def recall(self) -> dict[str, Any]:
+    def recall(self, tool: str) -> dict[str, Any]:
         """Return what the last run remembered, if it is of use."""
         try:
             memory: dict[str, Any] = json.loads(self.memory.read_text("utf-8"))
         except (OSError, ValueError):
             return {}
-        return memory if memory.get("tool") == self.tool else {}
+        return memory if memory.get("tool") == tool else {}
 
     def still_true(self, page: Page) -> bool:
         """Tell whether what a page depends on and what was made of it are as they were."""
@@ -628,7 +651,7 @@ class Publisher:
         paths = self.pages()
         if "index.html" not in paths:
             raise PublishError(f"there is no front page in {self.source}: run `make book`")
-        memory = self.recall()
+        memory = self.recall(self.tool)
         pages: dict[str, Page] = {}
         light: dict[str, str] = {}
 
@@ -645,8 +668,13 @@ class Publisher:
             else:
                 lighten(path, source, name)
 
+        for path, page in pages.items():
+            for needed in page.kept:
+                if not (self.source / needed).is_file():
+                    raise PublishError(f"{path} needs {needed}, which the build did not make")
         bundles = self.bundles(pages, memory.get("bundles", {}))
         names = {**self.vendored(), **bundles["pages"]}
+        names |= self.frames(names)
         names |= self.asked(names)
         for path, page in pages.items():
             slot = self.slot(path, page, bundles, names)
@@ -662,6 +690,8 @@ class Publisher:
         for path in self.others({path for page in pages.values() for path in page.kept}):
             self.write(path, self.read(path, "a page"))
         self.write(".nojekyll", b"")  # some hosts leave out folders that begin with _
+        if self.complete is not None:
+            self.complete(self.target, set(self.produced), self.write)
         self.remove_others()
         memory = {
             "tool": self.tool,
@@ -698,11 +728,15 @@ class Publisher:
 
 def squeeze(text: str) -> str:
     """Return HTML without comments and blank lines, leaving alone what is verbatim."""
-    parts, end = [], 0
+    parts: list[str] = []
+    end = 0
     for match in VERBATIM.finditer(text):
-        parts += [BLANK.sub("\n", COMMENT.sub("", text[end : match.start()])), match[0]]
+        parts += [text[end : match.start()], match[0]]
         end = match.end()
-    return "".join([*parts, BLANK.sub("\n", COMMENT.sub("", text[end:]))]).lstrip()
+    parts.append(text[end:])
+    # Every other part is verbatim.
+    parts[::2] = [BLANK.sub("\n", COMMENT.sub("", part)) for part in parts[::2]]
+    return "".join(parts).lstrip()
 
 
 def merged(lists: Iterable[list[str]]) -> list[str]:
@@ -730,9 +764,11 @@ def main() -> None:
     parser.add_argument("--target", type=Path, default=ROOT / "_build" / "site")
     given = parser.parse_args()
     memory = given.target.with_name(given.target.name + ".json")
+    import offline_files
+
     try:
-        Publisher(given.source, given.target, memory).run()
-    except PublishError as error:
+        Publisher(given.source, given.target, memory, complete=offline_files.complete).run()
+    except (PublishError, ValueError) as error:
         sys.exit(f"publish: {error}")
 
 

@@ -1,4 +1,4 @@
-"""Serve _build/site as a host should, and rebuild it whenever a page, a script or a setting is saved.
+"""Serve _build/site as a host should, and rebuild it whenever a source of it is saved.
 
 Pages go out compressed (Brotli where the package brotli is there, gzip otherwise), files named by
 their content may be kept for ever, and all others are asked for again.

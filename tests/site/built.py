@@ -9,4 +9,4 @@ SITE = ROOT / "_build" / "site"
 def pages() -> list[str]:
     """Return the site's pages, as paths below its root; the front page when nothing is built."""
     found = [path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html")]
-    return sorted(found) or ["index.html"]
+    return sorted(p for p in found if not p.startswith("assets/")) or ["index.html"]
