@@ -94,7 +94,7 @@ def description(doctree: nodes.document | None, title: str, book: str) -> str:
                 if isinstance(child, nodes.paragraph) and len(child.astext()) > 40:
                     return shorten(_plain(child))
             break
-    return title if title == book else f"{title}, a page of {book}."
+    return title if title == book else shorten(f"{title}, a page of {book}.")
 
 
 def _plain(paragraph: nodes.paragraph) -> str:

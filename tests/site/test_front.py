@@ -12,7 +12,10 @@ from built import ROOT
 import catalogue
 import front
 
-PERCENT = "() => [...document.querySelectorAll('.attention-weights td:last-child')].map((c) => parseInt(c.textContent))"
+PERCENT = """
+() => [...document.querySelectorAll(".attention-weights td:last-child")]
+  .map((cell) => parseInt(cell.textContent))
+"""
 
 
 @pytest.fixture
