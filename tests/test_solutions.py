@@ -216,6 +216,12 @@ def test_one_folder_down(address: str, expected: str) -> None:
     assert moved == markup.format(expected)
 
 
+def test_one_folder_down_knows_sets_of_images() -> None:
+    markup = '<source media="(width < 600px)" srcset="{}a.svg, {}b.svg 2x,{}c.svg 3x">'
+    moved = solutions.one_folder_down(markup.format(*["../_images/"] * 3), "part/page")
+    assert moved == markup.format(*["../../_images/"] * 3)
+
+
 def test_controls_are_nothing_to_link_to() -> None:
     markup = '<p id="a">id="text"</p><input type="range" id="b"><div class="x" id="c"></div>'
     assert list(solutions.ids(markup)) == ["a", "c"]

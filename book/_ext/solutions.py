@@ -30,9 +30,10 @@ from sphinx_design.dropdown import dropdown_main
 from sphinx_design.shared import is_component
 
 ANCHOR_END = "-solution"
-TAG = re.compile(r"<[a-zA-Z][^<>]*>")
+TAG = re.compile(r'<[a-zA-Z](?:[^<>"]|"[^"]*")*>')
 ID = re.compile(r'(?<=\sid=")[^"]*')
 ADDRESS = re.compile(r'(?<=\s)(href|src|srcset|poster)="([^"]*)"')
+CANDIDATE = re.compile(r"(^\s*|,\s*)([^\s,]+)")  # of a srcset: what stands before it, its address
 # A label speaks for its control; nobody links to one.
 CONTROLS = ("<input", "<select", "<textarea", "<button")
 
@@ -146,16 +147,21 @@ def one_folder_down(markup: str, docname: str) -> str:
     page = posixpath.basename(docname) + ".html"
     own = set(ids(markup))
 
-    def address(match: re.Match[str]) -> str:
-        name, value = match.groups()
+    def moved(value: str) -> str:
         url = urlsplit(html.unescape(value))
         if url.scheme or url.netloc or url.path.startswith("/"):
-            return match[0]
-        if not url.path:
-            if url.fragment in own:
-                return match[0]
-            value = page + value
-        return f'{name}="../{value}"'
+            return value
+        if url.path:
+            return f"../{value}"
+        return value if url.fragment in own else f"../{page}{value}"
+
+    def address(match: re.Match[str]) -> str:
+        name, value = match.groups()
+        if name == "srcset":
+            value = CANDIDATE.sub(lambda found: found[1] + moved(found[2]), value)
+        else:
+            value = moved(value)
+        return f'{name}="{value}"'
 
     return TAG.sub(lambda tag: ADDRESS.sub(address, tag[0]), markup)
 
