@@ -278,17 +278,16 @@ class Publisher:
 
     @cached_property
     def tool(self) -> str:
-        """The digest of this program and of the versions it uses."""
-        versions = []
+        """The digest of this program and of the packages that it uses or bundles."""
         for package in NODE_PACKAGES:
-            description = self.node_modules / package / "package.json"
-            if not description.is_file():
+            if not (self.node_modules / package / "package.json").is_file():
                 raise PublishError(
                     f"{package} is missing from {self.node_modules.name}; run `npm ci`"
                 )
-            versions.append(json.loads(description.read_text(encoding="utf-8"))["version"])
         here = Path(__file__)
-        return digest(here.read_bytes(), here.with_name("assets.mjs").read_bytes(), *versions)
+        lock = self.node_modules / ".package-lock.json"  # what npm has installed
+        parts = (here, here.with_name("assets.mjs"), *([lock] if lock.is_file() else []))
+        return digest(*(path.read_bytes() for path in parts))
 
     def _icon(self, style: str, name: str) -> tuple[str, str] | None:
         folder = self.node_modules / "@fortawesome/fontawesome-free/svgs" / style
@@ -479,17 +478,22 @@ class Publisher:
             "inline": str(self.own / "scripts" / "inline.js"),
             "pages": {p.stem: str(p) for p in sorted((self.own / "scripts/pages").glob("*.js"))},
         }
-        if remembered.get("key") == key and all(
-            (self.target / path).is_file() for path in remembered["files"]
+        if (
+            remembered.get("key") == key
+            and self.unchanged(remembered["inputs"])
+            and all((self.target / path).is_file() for path in remembered["files"])
         ):
             self.produced.update(remembered["files"])
             return remembered
         made = self.run_node(job)
         before = set(self.produced)
+        inputs: dict[str, str] = {}
         icons = {letter for letter in made["style"] if "\ue000" <= letter <= "\uf8ff"}
 
         def named(match: re.Match[str]) -> str:
             path = match[2]
+            self.read(path, "a style sheet")
+            inputs[path] = self.digest_of(path)
             if path.endswith(".ttf"):
                 return f"url({self.named('icons.woff', subset(self.source / path, icons))})"
             return f"url({self.asset(path, 'a style sheet')})"
@@ -497,6 +501,7 @@ class Publisher:
         style = re.sub(r'url\((["\']?)llmbook:([^"\')]+)\1\)', named, made["style"])
         result = {
             "key": key,
+            "inputs": inputs,
             "style": self.named("site.css", style.encode()),
             "script": self.named("site.js", made["script"].encode()),
             "inline": made["inline"],
@@ -634,11 +639,17 @@ class Publisher:
             return {}
         return memory if memory.get("tool") == tool else {}
 
+    def unchanged(self, inputs: dict[str, str]) -> bool:
+        """Tell whether files below the source have the digests that they had."""
+        return all(
+            (self.source / path).is_file() and self.digest_of(path) == name
+            for path, name in inputs.items()
+        )
+
     def still_true(self, page: Page) -> bool:
         """Tell whether what a page depends on and what was made of it are as they were."""
-        for path, name in page.inputs.items():
-            if not (self.source / path).is_file() or self.digest_of(path) != name:
-                return False
+        if not self.unchanged(page.inputs):
+            return False
         made = {f"{ASSETS}/{name}" for name in page.assets}
         if not all((self.target / path).is_file() for path in made):
             return False
