@@ -1,0 +1,262 @@
+"""Without network: what is kept can be read, what is not is said, and the archive opens."""
+
+import json
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from built import SITE
+
+ARCHIVE = SITE / "llm-workbook.zip"
+LISTING = SITE / "offline.json"
+CONTROLLED = "() => navigator.serviceWorker.controller !== null"
+KEPT = """
+async (path) => {
+  const cache = await caches.open("llmbook");
+  return (await cache.match(new URL(path, document.baseURI))) !== undefined;
+}
+"""
+
+
+def listing() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(LISTING.read_text(encoding="utf-8"))
+    return found
+
+
+def chapters() -> list[str]:
+    """Two pages in folders, which the front page does not load."""
+    paths = [path for path, _ in listing()["files"]]
+    return [p for p in paths if re.fullmatch(r"\w[\w-]*/[\w-]+\.html", p)][:2]
+
+
+@pytest.fixture
+def context(browser: Any, site: str) -> Iterator[Any]:
+    context = browser.new_context(base_url=site)
+    yield context
+    context.set_offline(False)
+    context.close()
+
+
+@pytest.fixture
+def page(context: Any) -> Any:
+    """The front page, once the service worker is there."""
+    page = context.new_page()
+    page.goto("index.html")
+    page.wait_for_function(CONTROLLED)
+    return page
+
+
+def test_visited_page_is_read_again_offline_with_its_style(page: Any, context: Any) -> None:
+    visited, _ = chapters()
+    page.goto(visited)
+    title = page.locator("h1").first.text_content()
+    font = "getComputedStyle(document.querySelector('h1')).fontSize"
+    size = page.evaluate(font)
+    page.wait_for_function(KEPT, arg=page.url)
+    failed: list[str] = []
+    context.set_offline(True)
+    page.on("pageerror", lambda error: failed.append(str(error)))
+    page.goto(f"{visited}?from=here#top")
+    assert page.locator("h1").first.text_content() == title
+    assert page.evaluate(font) == size
+    assert not failed
+
+
+def test_page_that_is_not_kept_says_so_and_leads_on(page: Any, context: Any) -> None:
+    visited, other = chapters()
+    page.goto(visited)
+    page.wait_for_function(KEPT, arg=page.url)
+    visited_title = page.locator("h1").first.text_content()
+    context.set_offline(True)
+    page.goto(other)
+    assert page.locator("h1").first.text_content().startswith("You are offline")
+    again = page.locator("[data-offline-again] a")
+    assert again.evaluate("e => e.href").endswith("/" + other)
+    kept = page.locator("[data-offline-pages] a")
+    kept.first.wait_for()
+    addresses = kept.evaluate_all("links => links.map((link) => link.href)")
+    assert any(address.endswith("/" + visited) for address in addresses)
+    assert not any(address.endswith("/" + other) for address in addresses)
+    page.locator(f"[data-offline-pages] a[href$='{visited}']").click()
+    assert page.locator("h1").first.text_content() == visited_title
+    page.go_back()
+    context.set_offline(False)
+    again.click()
+    page.wait_for_url(f"**/{other}")
+    assert not page.locator("h1").first.text_content().startswith("You are offline")
+
+
+@pytest.mark.parametrize(
+    "asked", ["https://elsewhere.example/", "//elsewhere.example/", "javascript:0"]
+)
+def test_offline_page_leads_only_to_this_site(page: Any, asked: str) -> None:
+    page.goto(f"offline.html?page={asked}")
+    page.locator("[data-offline-pages] a").first.wait_for()  # its script has run
+    assert page.locator("[data-offline-again] a").count() == 0
+
+
+def test_whole_book_is_saved_read_offline_and_removed(page: Any, context: Any, site: str) -> None:
+    box = page.locator(".save-book")
+    box.locator("summary").click()
+    save = box.get_by_role("button", name=re.compile(r"Save the whole book \(\d+\.\d MB\)"))
+    save.click()
+    status = box.locator("[role=status]")
+    page.wait_for_function(
+        "(status) => status.textContent.startsWith('The whole book is kept')",
+        arg=status.element_handle(),
+        timeout=60_000,
+    )
+    assert box.locator("progress").get_attribute("max") is not None
+    assert box.get_by_role("button", name="Remove").is_visible()
+    assert not save.is_visible()
+    files = [path for path, _ in listing()["files"]]
+    kept = page.evaluate(
+        """async (files) => {
+          const cache = await caches.open("llmbook");
+          const match = (file) => cache.match(new URL(file, document.baseURI));
+          const found = await Promise.all(files.map(match));
+          return files.filter((_, n) => found[n]);
+        }""",
+        files,
+    )
+    assert kept == files
+    assert len(files) > 5
+    context.set_offline(True)
+    for path in chapters():
+        page.goto(path)
+        assert not page.locator("h1").first.text_content().startswith("You are offline")
+    context.set_offline(False)
+    page.goto("index.html")
+    box.locator("summary").click()
+    box.get_by_role("button", name="Remove").click()
+    page.wait_for_function(
+        "(status) => status.textContent.includes('no longer kept')", arg=status.element_handle()
+    )
+    assert not page.evaluate(KEPT, site + chapters()[1])
+    assert page.evaluate(KEPT, site + "offline.html")
+
+
+def test_saving_that_fails_says_why_and_goes_on_later(page: Any, context: Any) -> None:
+    box = page.locator(".save-book")
+    box.locator("summary").click()
+    save = box.get_by_role("button", name=re.compile("Save the whole book"))
+    save.wait_for()
+    context.set_offline(True)
+    save.click()
+    status = box.locator("[role=status]")
+    page.wait_for_function(
+        "(status) => status.textContent.startsWith('Stopped at')", arg=status.element_handle()
+    )
+    assert "you are offline" in status.text_content()
+    context.set_offline(False)
+    save.click()
+    page.wait_for_function(
+        "(status) => status.textContent.startsWith('The whole book is kept')",
+        arg=status.element_handle(),
+        timeout=60_000,
+    )
+
+
+def test_offline_is_announced_and_what_needs_the_network_is_named(page: Any, context: Any) -> None:
+    bar = page.locator(".offline-bar [role=status]")
+    assert bar.text_content() == ""
+    page.evaluate(
+        """() => document.querySelector("article, main").insertAdjacentHTML("afterbegin",
+          `<a id="binder" href="https://mybinder.org/v2/x">Binder</a>
+           <a id="far" href="https://elsewhere.example/">far</a>
+           <button id="live" data-needs-network="Live code">Live</button>
+           <a id="near" href="#near">near</a>`)"""
+    )
+    page.evaluate("() => { live.addEventListener('click', () => { live.dataset.started = '' }) }")
+    context.set_offline(True)
+    page.wait_for_function(
+        "(e) => e.textContent.startsWith('You are offline')", arg=bar.element_handle()
+    )
+    assert "Binder, Colab and live cells need the network" in bar.text_content()
+    here = page.url
+    for name, what in [("binder", "Binder"), ("far", "elsewhere.example"), ("live", "Live code")]:
+        page.locator(f"#{name}").click()
+        assert bar.text_content().startswith(f"You are offline. {what} needs the network")
+        assert page.url == here
+    assert page.locator("#live").get_attribute("data-started") is None
+    page.locator("#near").click()
+    assert page.url.endswith("#near")
+    page.get_by_role("button", name="Close").click()
+    assert bar.text_content() == ""
+    context.set_offline(False)
+    page.locator("#live").click()
+    assert page.locator("#live").get_attribute("data-started") == ""
+
+
+def test_new_release_renews_what_is_kept_and_drops_what_is_gone(page: Any, site: str) -> None:
+    visited, _ = chapters()
+    gone = "assets/gone.0123456789abcdef.css"
+    page.evaluate(
+        """async ([visited, gone]) => {
+          const cache = await caches.open("llmbook");
+          await cache.put(new URL(visited, document.baseURI), new Response("<head></head>of old"));
+          await cache.put(new URL(gone, document.baseURI), new Response("of old"));
+          await (await navigator.serviceWorker.ready).unregister();
+        }""",
+        [visited, gone],
+    )
+    page.goto("index.html")  # registers it anew: it is installed and started like a new release
+    page.wait_for_function(CONTROLLED)
+    page.wait_for_function(
+        """async ([visited, gone]) => {
+          const cache = await caches.open("llmbook");
+          const text = await (await cache.match(new URL(visited, document.baseURI))).text();
+          const old = await cache.match(new URL(gone, document.baseURI));
+          return !old && !text.includes("of old") && text.includes("<h1");
+        }""",
+        arg=[visited, gone],
+    )
+
+
+def test_site_can_be_installed(page: Any, site: str) -> None:
+    address = page.locator('link[rel="manifest"]').evaluate("e => e.href")
+    manifest = page.request.get(address).json()
+    assert manifest["name"] == "The LLM Workbook"
+    assert manifest["display"] == "standalone"
+    assert page.request.get(site + manifest["start_url"].removeprefix("./")).ok
+    sizes = set()
+    for icon in manifest["icons"]:
+        answer = page.request.get(site + icon["src"])
+        assert answer.ok, icon["src"]
+        if icon["type"] == "image/png":
+            body = answer.body()
+            width, height = (int.from_bytes(body[n : n + 4], "big") for n in (16, 20))
+            assert icon["sizes"] == f"{width}x{height}"
+            sizes.add(width)
+    assert sizes >= {192, 512}
+
+
+def test_archive_opens_from_a_folder(browser: Any, tmp_path: Path) -> None:
+    with zipfile.ZipFile(ARCHIVE) as archive:
+        archive.extractall(tmp_path)
+    [folder] = tmp_path.iterdir()
+    assert not list(folder.rglob("*.zip"))
+    context = browser.new_context(offline=True)
+    page = context.new_page()
+    faults: list[str] = []
+    foreign: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda m: faults.append(m.text) if m.type in ("error", "warning") else None)
+    page.on("requestfailed", lambda request: faults.append(request.url))
+    page.on(
+        "request",
+        lambda r: None if r.url.startswith(("file:", "data:", "blob:")) else foreign.append(r.url),
+    )
+    for path in ("index.html", *chapters()):
+        page.goto((folder / path).as_uri())
+        assert page.locator("h1").first.is_visible()
+        # The style sheet and the script are there, and nothing offers what a folder cannot do.
+        assert page.evaluate("document.styleSheets[0].cssRules.length") > 100
+        page.locator(".offline-bar").wait_for(state="attached")
+        assert page.locator(".save-book").count() == 0
+    assert not faults
+    assert not foreign
+    context.close()
