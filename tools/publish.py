@@ -171,13 +171,14 @@ def image_size(name: str, data: bytes) -> tuple[int, int] | None:
         return None
 
 
+@lru_cache(32)
 def webp(data: bytes) -> bytes | None:
     """Return a raster image as WebP, without loss, or None where that is no tenth smaller."""
     from PIL import Image
 
     target = io.BytesIO()
     with Image.open(io.BytesIO(data)) as image:
-        image.save(target, "WEBP", lossless=True, quality=100, method=6)
+        image.save(target, "WEBP", lossless=True, quality=100, method=4)
     smaller = target.getvalue()
     return smaller if len(smaller) < 0.9 * len(data) else None
 
