@@ -23,9 +23,11 @@ def page(browser: Any, site: str) -> Iterator[Any]:
     context = browser.new_context(base_url=site, viewport={"width": 1280, "height": 900})
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     page = context.new_page()
-    page.on("pageerror", lambda error: pytest.fail(f"an error in a script: {error}"))
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
     yield page
     context.close()
+    assert not errors
 
 
 def solution_with(text: str) -> tuple[str, str]:
@@ -43,7 +45,7 @@ def summary(page: Any, anchor: str = SOLUTION) -> Any:
 
 def expect(page: Any, condition: str) -> None:
     """Wait for something to become true; Playwright's timeout is the failure."""
-    page.wait_for_function(condition, timeout=10_000)
+    page.wait_for_function(f"() => {condition}")
 
 
 # -- Coming ---------------------------------------------------------------------------------------
