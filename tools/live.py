@@ -35,11 +35,11 @@ class Handler(serve.Handler):
 
     jupyter = ""  # its address, with the token
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802
         if self._is_for_us():
             super().do_GET()
 
-    def do_HEAD(self) -> None:
+    def do_HEAD(self) -> None:  # noqa: N802
         if self._is_for_us():
             super().do_HEAD()
 

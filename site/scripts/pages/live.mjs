@@ -299,7 +299,10 @@ class Page {
       (one) => !(one.ran || one.inSolution || one.yourTurn || one.checks),
     );
     const after = this.next(cell);
-    this.run([cell, ...(after?.checks ? [after] : [])], before);
+    const verdict = after?.checks ? [after] : [];
+    this.run([cell, ...verdict], before, () => {
+      verdict[0]?.outputs.place.scrollIntoView({ block: "nearest" });
+    });
   }
 
   runAbove(cell) {
@@ -310,8 +313,9 @@ class Page {
    * Run cells one after the other, until one fails.
    * @param {Cell[]} cells
    * @param {Cell[]} before cells to run first; when one fails, the others run all the same
+   * @param {() => void} [then] what to do once all have run
    */
-  run(cells, before = []) {
+  run(cells, before = [], then) {
     if (this.state !== "ready") {
       this.open();
       if (this.state === "idle" || this.state === "failed") {
@@ -339,6 +343,7 @@ class Page {
         failed = !ok && n >= before.length;
       }
       this.pending--;
+      if (this.stopped === turn && !failed) then?.();
       if (this.state === "ready") this.tell("ready", this.stopped === turn ? said : "Stopped.");
     });
   }
