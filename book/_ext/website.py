@@ -63,8 +63,9 @@ def plain_bibliography(
     """Take back the roles that docutils gives a bibliography: its own markup breaks their rules."""
     if body := context.get("body"):
         context["body"] = re.sub(
-            r' role="list"(?= class="citation-list")|(?<= class="citation") role="doc-biblioentry"',
-            "",
+            r' role="list"(?= class="citation-list")'
+            r'|(?<=<div class="citation")( id="[^"]*")? role="doc-biblioentry"',
+            lambda match: match[1] or "",
             body,
         )
 
