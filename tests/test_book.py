@@ -215,7 +215,7 @@ def test_what_is_rebuilt_when(tmp_path):
         'data-page="part/beta"',
     ]
     assert re.search(r'<th scope="row"><a[^>]*href="../part/beta.html#second-task">', row[2])
-    assert '<th scope="col" data-sort="stars">Difficulty</th>' in index
+    assert '<th scope="col" class="stars" data-sort="stars">Difficulty</th>' in index
     assert '<option value="part-one">Part one</option>' in index
     assert '<a href="?part=part-one#find-an-exercise">Part one</a>' in index
     assert ">2 exercises</span>" in index

@@ -114,18 +114,18 @@ def _page_link(page: str, docname: str) -> addnodes.pending_xref:
 
 # -- The table ------------------------------------------------------------------------------------
 
-# Each column: its heading, and the order that its heading sorts by. The last two are filled by the
-# script, and hidden without it.
-COLUMNS = {
-    "Exercise": "title",
-    "Source": "source",
-    "Kind": "kind",
-    "Difficulty": "stars",
-    "Minutes": "minutes",
-    "Page": "",
-    "Done": "done",
-    "Later": "later",
-}
+# Each column: its heading, its class, and the order that its heading sorts by. The last two are
+# filled by the script, and hidden without it.
+COLUMNS = [
+    ("Exercise", "title", "title"),
+    ("Source", "source", "source"),
+    ("Kind", "kind", "kind"),
+    ("Difficulty", "stars", "stars"),
+    ("Minutes", "minutes", "minutes"),
+    ("Page", "page", None),
+    ("Done", "marks", "done"),
+    ("Later", "marks", "later"),
+]
 
 
 def row(exercise: Exercise, part: Part, docname: str) -> html_element:
@@ -160,10 +160,10 @@ def table(book: list[Part], docname: str) -> html_element:
             "th",
             name,
             scope="col",
-            **({"class_": "marks"} if name in ("Done", "Later") else {}),
+            class_=class_,
             **({"data_sort": order} if order else {}),
         )
-        for name, order in COLUMNS.items()
+        for name, class_, order in COLUMNS
     ]
     rows = [row(exercise, part, docname) for part in book for exercise in part.exercises]
     return element(
@@ -268,8 +268,8 @@ def progress(book: list[Part]) -> html_element:
         element(
             "li",
             element("a", part.name, href=f"?part={part.slug}#find-an-exercise"),
-            element("span", class_="bar", aria_hidden="true"),
             element("span", f"{len(part.exercises)} exercises", class_="count"),
+            element("span", class_="bar", aria_hidden="true"),
             data_part=part.slug,
         )
         for part in book

@@ -284,7 +284,7 @@ addEventListener("DOMContentLoaded", () => {
   for (const { element, label, source } of rows) {
     for (const cell of element.querySelectorAll(".marks")) {
       const mark = /** @type {Mark} */ (/** @type {HTMLElement} */ (cell).dataset.mark);
-      cell.append(box(label, mark, `exercise ${source}`, true));
+      cell.append(box(label, mark, `exercise ${source}`));
     }
   }
   if (progress instanceof HTMLElement) panel.start(progress, rows);

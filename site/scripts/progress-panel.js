@@ -20,10 +20,14 @@ function counts(exercises) {
   return { done, later, all: exercises.length };
 }
 
-/** @param {Exercise[]} exercises */
-function inWords(exercises) {
+/**
+ * @param {Exercise[]} exercises
+ * @param {boolean} [share] - in percent, too
+ */
+function inWords(exercises, share = false) {
   const { done, later, all } = counts(exercises);
-  return `${done} of ${all} done${later ? `, ${later} to come back to` : ""}`;
+  const percent = share && done ? ` (${Math.floor((100 * done) / all)}%)` : "";
+  return `${done} of ${all} done${percent}${later ? `, ${later} to come back to` : ""}`;
 }
 
 /**
@@ -104,9 +108,7 @@ export function start(panel, book) {
   note.setAttribute("role", "status");
   total.after(note);
   store.watch(() => {
-    const { done, all } = counts(book);
-    const share = Math.floor((100 * done) / all);
-    total.textContent = `${inWords(book)}${done ? ` (${share} %)` : ""}.`;
+    total.textContent = `${inWords(book, true)}.`;
     note.textContent = store.notice();
   });
 

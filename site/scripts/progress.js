@@ -14,23 +14,20 @@ const WORDS = { done: "Done", later: "Come back later" };
  * @param {string} label
  * @param {Mark} mark
  * @param {string} exercise - what a screen reader calls the exercise
- * @param {boolean} [bare] - show the box alone, without the word
  */
-export function box(label, mark, exercise, bare = false) {
+export function box(label, mark, exercise) {
   const input = document.createElement("input");
   input.type = "checkbox";
   input.name = `${mark}:${label}`;
+  input.ariaLabel = `${WORDS[mark]}: ${exercise}`;
   input.autocomplete = "off"; // or a browser would bring back what was there before a reload
   input.addEventListener("change", () => store.set(label, mark, input.checked));
   const word = document.createElement("span");
   word.textContent = WORDS[mark];
-  word.classList.toggle("visually-hidden", bare);
-  const which = document.createElement("span");
-  which.className = "visually-hidden";
-  which.textContent = `: ${exercise}`;
+  word.className = "word";
   const element = document.createElement("label");
   element.className = "mark-box";
-  element.append(input, word, which);
+  element.append(input, word);
   store.watch(() => {
     const date = store.marked(label, mark);
     input.checked = date !== undefined;
