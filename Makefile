@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)/tools
 
 .DEFAULT_GOAL := help
-.PHONY: help book serve notebooks lab test nbval nbval-settings lint format bench experiment picture lock clean clean-environment environment browser
+.PHONY: help book serve live notebooks lab test nbval nbval-settings lint format bench experiment picture lock clean clean-environment environment browser
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -25,6 +25,9 @@ book: environment  ## execute the pages and build the site into _build/site
 
 serve: environment  ## show the site at http://localhost:8000 and rebuild it as you save
 	python tools/serve.py
+
+live: environment  ## show the site with a Jupyter server beside it, for its live cells
+	python tools/live.py
 
 notebooks: environment  ## generate and execute notebooks/ for the pages that changed (ALL=1: for all)
 	python tools/notebooks.py $(if $(ALL),--all)
