@@ -17,13 +17,16 @@ export const HINT = 3;
  * @typedef {{ id: number, kind: number, page: string, pageTitle: string, anchor: string,
  *   title: string, number: string, text: string, names: string, source: string,
  *   context: string }} Entry
- * @typedef {{ entry: Entry, terms: Set<string>, fields: Set<string> }} Hit
+ * @typedef {{ entry: Entry, asked: string[], terms: Set<string>, fields: Set<string> }} Hit
  * @typedef {[text: string, marked: boolean]} Piece
  */
 
 /** How much a word counts for, by where it is; most words of a title are in the text as well. */
 const WEIGHTS = { source: 30, title: 8, text: 1, names: 1.5, context: 0.1 };
 const LESS = Object.fromEntries(Object.entries(WEIGHTS).map(([name, weight]) => [name, weight / 4]));
+/** How much more an entry counts for whose title is the query, and one whose text has all of it. */
+const TITLE = 10;
+const PHRASE = 3;
 const MOST = 40; // results
 const SNIPPET = 170; // characters
 
@@ -259,11 +262,17 @@ export class Finder {
     if (!results.length) results = ask("AND", true);
     if (!results.length) results = ask("OR", true);
     const exactly = fold(query.trim());
-    const isTitle = (/** @type {number} */ id) => fold(this.entries[id].title) === exactly;
-    results.sort((a, b) => Number(isTitle(b.id)) - Number(isTitle(a.id)) || b.score - a.score);
+    const phrase = query.trim().toLowerCase();
+    for (const result of results) {
+      const { title, text } = this.entries[result.id];
+      if (fold(title) === exactly) result.score *= TITLE;
+      else if (asked.length > 1 && text.toLowerCase().includes(phrase)) result.score *= PHRASE;
+    }
+    results.sort((a, b) => b.score - a.score);
     /** @type {Hit[]} */
     const hits = results.map(({ id, match }) => ({
       entry: this.entries[id],
+      asked: asked.map(fold),
       terms: new Set(Object.keys(match)),
       fields: new Set(Object.values(match).flat()),
     }));
@@ -306,14 +315,17 @@ export function marked(text, wanted, from = 0, to = text.length) {
  * @param {Hit} hit
  * @returns {Piece[]}
  */
-export function snippet({ entry: { text, names }, terms: wanted }) {
+export function snippet({ entry: { text, names }, terms: wanted, asked }) {
   const found = places(text, wanted);
-  const longest = [...wanted].reduce((one, other) => (other.length > one.length ? other : one), "");
-  if (!found.some(({ term }) => term === longest)) {
-    const named = names.split(" ").filter((name) => places(name, wanted).length);
-    if (named.some((name) => fold(name) === longest) || (named.length && !found.length)) {
-      return [["In the code: ", false], ...marked(named.join(", "), wanted)];
-    }
+  const named = names.split(" ").filter((name) => places(name, wanted).length);
+  const elsewhere = asked.some(
+    (word) =>
+      /[._]/.test(word) &&
+      !found.some(({ term }) => term === word) &&
+      named.some((name) => terms(name).includes(word)),
+  );
+  if (named.length && (elsewhere || !found.length)) {
+    return [["In the code: ", false], ...marked(named.join(", "), wanted)];
   }
   let best = 0;
   let most = 0;
