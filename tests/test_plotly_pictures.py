@@ -116,8 +116,13 @@ def test_half_a_picture_is_not_kept(painter: Any, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("**/*.svg"))
 
 
-def test_tidy_takes_the_picture_alone() -> None:
+def test_tidy_takes_the_picture_alone_in_one_order() -> None:
     assert tidy('<?xml version="1.0"?>\n<svg>x</svg>\n ') == "<svg>x</svg>\n"
+    one = '<svg><g style="" class="b" x="1 &lt; 2"/><text>a="b" c="a"</text></svg>'
+    other = '<svg><g x="1 &lt; 2" class="b"/><text>a="b" c="a"</text></svg>'
+    assert tidy(one) == tidy(other)
+    assert '<g class="b" x="1 &lt; 2"/>' in tidy(one)
+    assert '<text>a="b" c="a"</text>' in tidy(one)
 
 
 # -- Where nothing can draw -----------------------------------------------------------------------

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import posixpath
+import re
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +35,9 @@ logger = logging.getLogger(__name__)
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLER = ROOT / "tools" / "plotly.mjs"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+TAG = re.compile(r'<([a-zA-Z]+)((?:\s[\w:-]+="[^"]*")+)')
+ATTRIBUTE = re.compile(r'\s[\w:-]+="[^"]*"')
 
 # As site/scripts/figures.js draws it, without the controls. Plotly names parts of a picture by
 # chance; with chance begun anew for each, the same figure gives the same picture.
@@ -135,11 +139,19 @@ def open_chromium() -> Session | None:
 
 
 def tidy(svg: str) -> str:
-    """Return Plotly's SVG without what a picture does not need."""
+    """Return Plotly's SVG alone, with the attributes of each element in one order.
+
+    Plotly sets them in an order that depends on what it has drawn before.
+    """
     start = svg.find("<svg")
     if start < 0 or not svg.rstrip().endswith("</svg>"):
         raise ValueError(f"svg must be one whole picture, got {svg[:80]!r}")
-    return svg[start:].strip() + "\n"
+
+    def in_order(tag: re.Match[str]) -> str:
+        kept = (a for a in ATTRIBUTE.findall(tag[2]) if a != ' style=""')
+        return f"<{tag[1]}{''.join(sorted(kept))}"
+
+    return TAG.sub(in_order, svg[start:].strip()) + "\n"
 
 
 class Painter:
