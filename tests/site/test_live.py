@@ -55,7 +55,8 @@ memory_32 = 2048
 AXE_RUN = """
 async () => {
   const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
-  const live = { include: [[".live-bar"], [".live-cell"], [".live-button"]] };
+  const live = { include: [".live-bar", ".live-tools", ".live-editor", ".live-output",
+    ".article-header-buttons"].map((selector) => [selector]) };
   const { violations } = await axe.run(live, { runOnly: tags, resultTypes: ["violations"] });
   return violations.flatMap(({ id, nodes }) => nodes.map((node) =>
     `${id}: ${node.html.slice(0, 200)} (${node.failureSummary.slice(0, 300)})`));

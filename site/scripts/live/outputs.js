@@ -65,6 +65,13 @@ export function terminal(text) {
 const pre = (className, text) =>
   element("div", className, element("div", "highlight", element("pre", "", terminal(text))));
 
+/** Let the keyboard scroll what is too long to be shown at once, and only that. */
+function reach(shown) {
+  for (const text of shown.querySelectorAll("pre")) {
+    if (text.scrollHeight > text.clientHeight) text.tabIndex = 0;
+  }
+}
+
 // -- Figures ------------------------------------------------------------------------------------
 
 const escape = (text) => {
@@ -210,7 +217,7 @@ export class Outputs {
     if (kind === "error") {
       this.said = `${content.ename}: ${content.evalue}`;
       const text = content.traceback.length ? content.traceback.join("\n") : this.said;
-      this.place.append(pre("output traceback highlight-ipythontb notranslate", text));
+      this.#put(pre("output traceback highlight-ipythontb notranslate", text));
       return;
     }
     const id = content.transient?.display_id;
@@ -218,7 +225,7 @@ export class Outputs {
     if (kind === "update_display_data") {
       for (const old of this.displays.get(id) ?? []) old.replaceWith(shown);
     } else {
-      this.place.append(shown);
+      this.#put(shown);
     }
     if (id) this.displays.set(id, [shown]);
     const figure = shown.querySelector(".plotly-figure");
@@ -236,6 +243,12 @@ export class Outputs {
     const shown = pre(className, this.text);
     if (more) last.replaceWith(shown);
     else this.place.append(shown);
+    reach(shown);
+  }
+
+  #put(shown) {
+    this.place.append(shown);
+    reach(shown);
   }
 
   #rich({ data, metadata = {} }) {
