@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)/tools
 
 .DEFAULT_GOAL := help
-.PHONY: help book serve live notebooks lab test nbval nbval-settings lint format bench experiment picture lock clean clean-environment environment browser
+.PHONY: help book serve live notebooks lab test nbval nbval-settings lint format bench experiment pdf picture lock clean clean-environment environment browser
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -67,6 +67,9 @@ bench: environment  ## time and memory, side by side
 
 experiment: environment  ## run the experiment NAME=… and record it in src/llmbook/records
 	python experiments/run.py $(NAME)
+
+pdf: book  ## print the book into _build/llm-workbook.pdf (SOLUTIONS=0, HINTS=0: without)
+	python tools/pdf.py $(if $(filter 0,$(SOLUTIONS)),--no-solutions) $(if $(filter 0,$(HINTS)),--no-hints)
 
 picture: book  ## take the README's picture of a page again
 	python tools/picture.py

@@ -49,16 +49,19 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 PAPER = {
     "format": "A4",
     "margin": {"top": "18mm", "bottom": "20mm", "left": "18mm", "right": "18mm"},
+    "scale": 0.8,  # a little smaller than on the screen: about 11 points
     "print_background": True,
     "outline": True,
     "tagged": True,
 }
 NUMBER_SIZE, NUMBER_HEIGHT, DIGIT = 9, 28, 0.556  # of page numbers, in points; width of a digit
 FONT = "/LlmPageNumber"
+AT = "at-heading-of-"  # before the id of a section: the id of a mark in its heading
 DUMMY = "000"  # in the contents, until the numbers are known
 
-# What stands only on the screen goes; pictures that come late come now. A link to every id that
-# there is, out of sight, has Chromium write down where it is.
+# The theme's contents of the page go, and pictures that come late come now. A link to every id, out
+# of sight, has Chromium write down where it is. A section may begin on the page before its heading,
+# so that the heading speaks for it.
 PREPARE = """
 async ({ solutions }) => {
   if (solutions) await window.llmbook?.solutions?.();
@@ -67,6 +70,12 @@ async ({ solutions }) => {
   await document.fonts.ready;
   const pictures = [...article.querySelectorAll("img")].filter((image) => image.checkVisibility());
   await Promise.all(pictures.map((image) => image.decode().catch(() => {})));
+  document.getElementById("jb-print-toc")?.remove();
+  for (const heading of article.querySelectorAll("section[id] > :is(h1, h2, h3, h4)")) {
+    const mark = document.createElement("span");
+    mark.id = `at-heading-of-${heading.parentElement.id}`;
+    heading.prepend(mark);
+  }
   const nowhere = document.createElement("div");
   nowhere.style.cssText = "position: absolute; width: 1px; height: 1px; overflow: hidden";
   for (const { id } of article.querySelectorAll("[id]")) {
@@ -77,7 +86,7 @@ async ({ solutions }) => {
   article.append(nowhere);
   const text = (heading) => {
     const copy = heading.cloneNode(true);
-    copy.querySelectorAll(".headerlink").forEach((link) => link.remove());
+    for (const part of copy.querySelectorAll(".headerlink, [id^=at-heading-of-]")) part.remove();
     return copy.innerHTML.trim();
   };
   const sections = [...article.querySelectorAll("section > h2")].map((heading) => ({
@@ -228,7 +237,11 @@ def places(printed: list[Printed]) -> dict[str, Place]:
             id_ = unquote(str(name).lstrip("/"))
             place = Place(page.first + number, float(goal.left or 0), float(goal.top or 0))
             found[f"{page.path}#{id_}"] = place
-    return found
+    return found | {
+        address.replace(f"#{AT}", "#", 1): place
+        for address, place in found.items()
+        if f"#{AT}" in address
+    }
 
 
 def address_below(root: str, here: str, annotation: DictionaryObject) -> str | None:
