@@ -121,7 +121,7 @@ def test_browser_finds_what_is_in_closed_solutions(page: Any) -> None:
     page.evaluate(
         "([words]) => { const link = document.createElement('a'); link.id = 'there';"
         " link.href = '#:~:text=' + encodeURIComponent(words).replace(/-/g, '%2D');"
-        " link.textContent = 'there'; document.querySelector('h1').append(link); }",
+        " link.textContent = 'there'; document.querySelector('article h1').append(link); }",
         [words],
     )
     page.click("#there")
@@ -232,7 +232,7 @@ HINT = ".bd-article details:not(.solution) > div"
 
 def ask_to_print(page: Any, **wanted: bool) -> None:
     """Press the theme's button and answer the question."""
-    page.evaluate("window.print = () => { window.prints = (window.prints ?? 0) + 1 }")
+    page.evaluate("void (window.print = () => { window.prints = (window.prints ?? 0) + 1 })")
     page.evaluate(PRINT)
     for kind, want in wanted.items():
         page.locator(f"dialog [name={kind}]").set_checked(want)
@@ -284,7 +284,7 @@ def test_hints_stay_off_the_paper(page: Any) -> None:
 
 def test_who_cancels_prints_nothing(page: Any) -> None:
     page.goto(PAGE)
-    page.evaluate("window.print = () => { window.prints = 1 }")
+    page.evaluate("void (window.print = () => { window.prints = 1 })")
     page.evaluate(PRINT)
     page.locator("dialog.print-choice").wait_for(state="visible")
     page.keyboard.press("Escape")
