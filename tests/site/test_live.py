@@ -125,8 +125,8 @@ class Reader:
 
     def write(self, cell: Any, code: str) -> None:
         """Put code in the place of what is in a cell's editor."""
-        editor = cell.get_by_role("textbox")
-        editor.focus()
+        cell.scroll_into_view_if_needed()  # editors come when their cell is near the screen
+        cell.get_by_role("textbox").focus()
         self.page.keyboard.press("Control+a")
         self.page.keyboard.insert_text(code)
 

@@ -6,6 +6,8 @@ import { KernelConnection } from "@jupyterlab/services/lib/kernel/default";
 import { KernelAPIClient } from "@jupyterlab/services/lib/kernel/restapi";
 import { ServerConnection } from "@jupyterlab/services/lib/serverconnection";
 
+console.debug = () => {}; // where the library tells each step
+
 /** A reason to tell the reader. */
 class Failure extends Error {}
 
