@@ -3,20 +3,29 @@
 import { load } from "./assets.js";
 import { onPart } from "./parts.js";
 
+/** @typedef {any} Plotly - the library, which has no types of its own */
+/** @typedef {{ method?: string, args?: any[] }} Choice - what a menu's or a slider's step does */
+
+/** @returns {Plotly} */
+const library = () => /** @type {any} */ (window).Plotly;
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 const touch = matchMedia("(pointer: coarse)");
 
-// The figure as it was published, with the two stand-in colors replaced by the theme's.
+/**
+ * The figure as it was published, with the two stand-in colors replaced by the theme's.
+ * @param {HTMLElement} figure
+ */
 function read(figure) {
   const style = getComputedStyle(figure);
-  const text = figure
-    .querySelector("script")
-    .text.replaceAll(figure.dataset.ink, style.color)
-    .replaceAll(figure.dataset.paper, style.getPropertyValue("--figure-paper").trim());
+  const { ink = "", paper = "" } = figure.dataset;
+  const text = /** @type {HTMLScriptElement} */ (figure.querySelector("script")).text
+    .replaceAll(ink, style.color)
+    .replaceAll(paper, style.getPropertyValue("--figure-paper").trim());
   const { data, layout, frames } = JSON.parse(text);
+  /** @type {Choice[][]} */
   const choices = [
-    ...(layout.updatemenus ?? []).map((menu) => menu.buttons),
-    ...(layout.sliders ?? []).map((slider) => slider.steps),
+    ...(layout.updatemenus ?? []).map((/** @type {any} */ menu) => menu.buttons),
+    ...(layout.sliders ?? []).map((/** @type {any} */ slider) => slider.steps),
   ];
   const { sliders, updatemenus, width, ...rest } = layout;
   const own = {
@@ -29,6 +38,11 @@ function read(figure) {
   return { data, layout: own, frames, choices };
 }
 
+/**
+ * @param {Plotly} Plotly
+ * @param {Element} plot
+ * @param {Choice} choice
+ */
 async function choose(Plotly, plot, { method, args = [] }) {
   if (!method || method === "skip") return;
   if (method === "animate" && calm.matches) {
@@ -38,21 +52,26 @@ async function choose(Plotly, plot, { method, args = [] }) {
   await Plotly[method](plot, ...structuredClone(args));
 }
 
+/**
+ * @param {HTMLElement} figure
+ * @param {Plotly} Plotly
+ */
 async function draw(figure, Plotly) {
-  const plot = figure.querySelector(".plotly-drawing");
+  const plot = /** @type {any} */ (figure.querySelector(".plotly-drawing"));
   const { data, layout, frames, choices } = read(figure);
   const config = { displayModeBar: false, responsive: false, showTips: false };
   await Plotly.react(plot, { data, layout, config });
   if (frames && !plot._transitionData?._frames.length) await Plotly.addFrames(plot, frames);
+  /** @type {NodeListOf<HTMLInputElement>} */
   const controls = figure.querySelectorAll(".plotly-control :is(input, select)");
   for (const [n, control] of controls.entries()) {
     const apply = () => {
-      if (control.dataset.labels) {
-        const label = JSON.parse(control.dataset.labels)[control.value];
-        control.labels[0].innerHTML = label;
-        control.setAttribute("aria-valuetext", control.labels[0].textContent);
+      const label = control.labels?.[0];
+      if (label && control.dataset.labels) {
+        label.innerHTML = JSON.parse(control.dataset.labels)[control.value];
+        control.setAttribute("aria-valuetext", label.textContent);
       }
-      return choose(Plotly, plot, choices[n][control.value]);
+      return choose(Plotly, plot, choices[n][Number(control.value)]);
     };
     control.oninput = () => {
       control.dataset.used = "";
@@ -63,11 +82,14 @@ async function draw(figure, Plotly) {
   }
 }
 
-/** Draw a figure behind its picture, or its text, which then gives way. */
+/**
+ * Draw a figure behind its picture, or its text, which then gives way.
+ * @param {HTMLElement} figure
+ */
 export async function start(figure) {
   await load("plotly");
-  const { Plotly } = window;
-  const place = figure.querySelector(".plotly-plot");
+  const Plotly = library();
+  const place = /** @type {Element} */ (figure.querySelector(".plotly-plot"));
   const plot = document.createElement("div");
   plot.className = "plotly-drawing";
   place.append(plot);
@@ -86,8 +108,8 @@ const near = new IntersectionObserver(
     for (const { isIntersecting, target } of entries) {
       if (!isIntersecting) continue;
       near.unobserve(target);
-      start(target).catch((error) => {
-        if (window.Plotly) throw error;
+      start(/** @type {HTMLElement} */ (target)).catch((error) => {
+        if (library()) throw error;
         // Without a network the picture stays, until there is one.
         addEventListener("online", () => near.observe(target), { once: true });
       });
