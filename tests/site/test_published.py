@@ -153,8 +153,11 @@ def test_theme_is_light_without_scripts(browser: Any, site: str) -> None:
 def test_print_and_full_screen_buttons(page: Any) -> None:
     page.goto("bibliography.html")  # without boxes that the reader would be asked about
     page.evaluate(
-        "window.did = []; window.print = () => did.push('print');"
-        "Element.prototype.requestFullscreen = async () => did.push('full screen')"
+        """() => {
+          window.did = [];
+          window.print = () => did.push("print");
+          Element.prototype.requestFullscreen = async () => did.push("full screen");
+        }"""
     )
     page.click(".dropdown-download-buttons > button")
     page.click("[data-action=print]")
