@@ -63,8 +63,10 @@ def reader(
             ]
         )
     writer.root_object[NameObject("/Dests")] = named
-    heading = writer.add_outline_item("Heading", 0, fit=Fit.xyz(0, 300))
-    writer.add_outline_item("Section", sheets - 1, heading, fit=Fit.xyz(0, 200))
+    heading = writer.add_outline_item(title="Heading", page_number=0, fit=Fit.xyz(left=0, top=300))
+    writer.add_outline_item(
+        title="Section", page_number=sheets - 1, parent=heading, fit=Fit.xyz(left=0, top=200)
+    )
     data = io.BytesIO()
     writer.write(data)
     return PdfReader(io.BytesIO(data.getvalue()))

@@ -342,8 +342,10 @@ def add_outline(writer: PdfWriter, page: Printed, parent: Any) -> None:
             number = page.reader.get_destination_page_number(entry)
             if number is None:
                 continue
-            fit = Fit.xyz(entry.left, entry.top)
-            last = writer.add_outline_item(str(entry.title), page.first + number, above, fit=fit)
+            fit = Fit.xyz(left=entry.left, top=entry.top)
+            last = writer.add_outline_item(
+                title=str(entry.title), page_number=page.first + number, parent=above, fit=fit
+            )
 
     add(page.reader.outline, parent)
 
@@ -377,10 +379,14 @@ def put_together(
             number_page(writer, index, font)
         # The structure trees of the single documents are not part of this one.
         writer.pages[index].pop("/StructParents", None)
-    writer.add_outline_item("Contents", 1)
+    writer.add_outline_item(title="Contents", page_number=1)
     for caption, pages in groups:
         if pages:
-            above = writer.add_outline_item(caption, pages[0].first) if caption else None
+            above = (
+                writer.add_outline_item(title=caption, page_number=pages[0].first)
+                if caption
+                else None
+            )
             for page in pages:
                 add_outline(writer, page, above)
     writer.page_mode = "/UseOutlines"

@@ -5,6 +5,7 @@ const CACHE = "llmbook";
 const LIST = "offline.json";
 const WHOLE = "offline-whole";
 const AT_ONCE = 6; // files that are fetched side by side
+/** @type {Record<string, string>} */
 const SITES = { "mybinder.org": "Binder", "colab.research.google.com": "Colab" };
 
 const manifest = /** @type {HTMLLinkElement | null} */ (
@@ -59,7 +60,7 @@ function need(element) {
   if (named) return named.getAttribute("data-needs-network") || "This";
   const link = /** @type {HTMLAnchorElement | null} */ (element.closest("a[href]"));
   if (!link || !/^https?:$/.test(link.protocol) || link.host === location.host) return "";
-  return SITES[/** @type {keyof SITES} */ (link.hostname)] ?? link.hostname;
+  return SITES[link.hostname] ?? link.hostname;
 }
 
 document.addEventListener(
@@ -243,3 +244,5 @@ addEventListener("load", () => {
     console.warn(`the site cannot be kept for offline reading: ${error.message}`);
   });
 });
+
+export {}; // a module, with names of its own

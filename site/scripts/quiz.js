@@ -89,3 +89,5 @@ addEventListener("DOMContentLoaded", () => {
     start(/** @type {HTMLFieldSetElement} */ (question));
   }
 });
+
+export {}; // a module, with names of its own
