@@ -21,7 +21,7 @@ const plain = (/** @type {string} */ text) =>
 function textOf(/** @type {Element} */ element) {
   const copy = /** @type {Element} */ (element.cloneNode(true));
   for (const formula of copy.querySelectorAll(".katex")) {
-    const source = formula.querySelector("annotation")?.textContent ?? "";
+    const source = formula.querySelector("annotation")?.textContent ?? formula.textContent ?? "";
     formula.replaceWith(source.replace(/[\\{}$]/g, " "));
   }
   return copy.textContent ?? "";
@@ -45,7 +45,7 @@ class Row {
     this.minutes = Number(minutes);
     this.source = source;
     this.title = textOf(cells[0]).trim();
-    this.words = plain([...cells.slice(0, 6).map(textOf), label, page].join(" ")).replace(/-/g, " ");
+    this.words = plain([...cells.slice(0, 6).map(textOf), label, page].join(" "));
   }
 }
 
@@ -140,7 +140,7 @@ function start(form, table, rows) {
   /** @returns {(row: Row) => boolean} */
   function filter() {
     const asked = query();
-    const words = plain(asked.get("q") ?? "").split(/[\s-]+/).filter(Boolean);
+    const words = plain(asked.get("q") ?? "").split(/\s+/).filter(Boolean);
     const [part, progress] = [asked.get("part"), asked.get("progress")];
     const minutes = Number(asked.get("minutes") ?? Infinity);
     const [kinds, stars] = [asked.getAll("kind"), asked.getAll("stars").map(Number)];
@@ -159,13 +159,14 @@ function start(form, table, rows) {
           : Boolean(store.marked(row.label, /** @type {Mark} */ (progress)))));
   }
 
-  function apply() {
+  /** @param {boolean} [marking] - the reader has set a mark, and not changed the form */
+  function apply(marking = false) {
     const matches = filter();
     let [count, minutes] = [0, 0];
     for (const row of rows) {
       const match = matches(row);
-      // A row that is left as it gets a mark stays as long as the reader is in it.
-      row.element.hidden = !match && !row.element.contains(document.activeElement);
+      // The mark may be what the filter leaves out; the row stays as long as the reader is in it.
+      row.element.hidden = !match && !(marking && row.element.contains(document.activeElement));
       if (!match) continue;
       count += 1;
       minutes += row.minutes;
@@ -268,10 +269,10 @@ function start(form, table, rows) {
   });
 
   restore();
-  store.watch(apply);
+  store.watch(() => apply(true));
   body.addEventListener("focusout", ({ relatedTarget }) => {
     // The marks may have changed what the filter lets through.
-    if (!(relatedTarget instanceof Node && body.contains(relatedTarget))) setTimeout(apply);
+    if (!(relatedTarget instanceof Node && body.contains(relatedTarget))) setTimeout(apply, 0, true);
   });
 }
 

@@ -134,10 +134,10 @@ def test_shared_address_shows_the_same_view(page: Any, address: str) -> None:
 
 def test_each_field_filters_and_writes_the_address(page: Any) -> None:
     open_index(page)
-    page.get_by_label("Part").select_option(label="Attention")
+    page.locator("form [name=part]").select_option(label="Attention")
     assert page.evaluate(SHOWN) == labels(FILTERS["?part=attention"])
     assert query(page) == "?part=attention"
-    page.get_by_label("Part").select_option("")
+    page.locator("form [name=part]").select_option("")
     page.get_by_role("checkbox", name="Theory", exact=True).check()
     assert page.evaluate(SHOWN) == labels(FILTERS["?kind=theory"])
     page.get_by_role("checkbox", name="Theory", exact=True).uncheck()
@@ -147,10 +147,10 @@ def test_each_field_filters_and_writes_the_address(page: Any) -> None:
     page.get_by_role("button", name="Clear all").click()
     page.wait_for_function("location.search === ''")
     assert page.evaluate(SHOWN) == ALL
-    page.get_by_label("Time").select_option("30")
+    page.locator("form [name=minutes]").select_option("30")
     assert page.evaluate(SHOWN) == labels(FILTERS["?minutes=30"])
-    page.get_by_label("Time").select_option("")
-    page.get_by_label("Source number").fill("13.19")
+    page.locator("form [name=minutes]").select_option("")
+    page.locator("form [name=source]").fill("13.19")
     assert page.evaluate(SHOWN) == labels(FILTERS["?source=13.19"])
     page.wait_for_function("location.search === '?source=13.19'")
 
@@ -183,7 +183,7 @@ def test_formulas_in_titles_are_found_by_what_one_types(page: Any) -> None:
 
 def test_back_and_forward_go_through_the_views(page: Any) -> None:
     open_index(page)
-    page.get_by_label("Part").select_option("attention")
+    page.locator("form [name=part]").select_option("attention")
     page.get_by_role("checkbox", name="Theory", exact=True).check()
     page.get_by_role("searchbox", name="Search").press_sequentially("scale", delay=20)
     page.wait_for_function("location.search.includes('q=scale')")
@@ -199,7 +199,7 @@ def test_back_and_forward_go_through_the_views(page: Any) -> None:
     page.go_back()
     page.wait_for_function("location.search === ''")
     assert page.evaluate(SHOWN) == ALL
-    assert page.get_by_label("Part").input_value() == ""
+    assert page.locator("form [name=part]").input_value() == ""
     for _ in range(3):
         page.go_forward()
     page.wait_for_function("location.search.includes('q=scale')")
@@ -236,7 +236,7 @@ def test_headings_sort(
         assert query(page) == f"?sort={address}"
         assert cell.get_attribute("aria-sort") == ("descending" if n else "ascending")
         assert page.locator("[aria-sort]").count() == 1
-        assert page.get_by_label("Order").input_value() == address
+        assert page.locator("form [name=sort]").input_value() == address
         assert button.evaluate("(e) => e === document.activeElement")
     button.click()
     assert page.evaluate(SHOWN) == ALL
@@ -265,12 +265,12 @@ def test_filter_by_progress_and_mark_in_the_table(page: Any) -> None:
     assert page.evaluate(SHOWN) == ALL[1:]
     name = f"Come back later: exercise {third.source}"
     page.get_by_role("checkbox", name=name, exact=True).check()
-    page.get_by_label("Progress").select_option("done")
+    page.locator("form [name=progress]").select_option("done")
     assert page.evaluate(SHOWN) == [first.label]
-    page.get_by_label("Progress").select_option("later")
+    page.locator("form [name=progress]").select_option("later")
     assert page.evaluate(SHOWN) == [third.label]
-    page.get_by_label("Progress").select_option("")
-    page.get_by_label("Order").select_option("later")
+    page.locator("form [name=progress]").select_option("")
+    page.locator("form [name=sort]").select_option("later")
     assert page.evaluate(SHOWN)[:3] == [third.label, first.label, second.label]
 
 
@@ -314,7 +314,7 @@ def test_fits_a_phone(page: Any) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     table = page.locator(".pst-scrollable-table-container").first
     assert table.evaluate("(e) => e.scrollWidth <= e.clientWidth + 1")
-    page.get_by_label("Part").select_option("attention")
+    page.locator("form [name=part]").select_option("attention")
     assert page.evaluate(SHOWN) == labels(FILTERS["?part=attention"])  # no card of a hidden row
     for target in page.locator(".mark-box, .exercise-filter fieldset label").all():
         if target.is_visible():
@@ -329,7 +329,7 @@ def test_works_from_a_folder_of_files(context: Any) -> None:
     page.goto((SITE / INDEX).as_uri() + "?kind=theory")
     page.locator('[name^="done:"]').first.wait_for(state="attached")
     assert page.evaluate(SHOWN) == labels(FILTERS["?kind=theory"])
-    page.get_by_label("Part").select_option("attention")
+    page.locator("form [name=part]").select_option("attention")
     expected = labels(lambda e: e.kind == "theory" and PART[e.page] == "attention")
     assert page.evaluate(SHOWN) == expected
     assert not errors
