@@ -165,6 +165,23 @@ def test_without_scripts_it_has_a_page_of_its_own(browser: Any, site: str) -> No
     context.close()
 
 
+def test_page_of_its_own_follows_the_color_mode(page: Any) -> None:
+    """The theme's scripts run there, without what they find on other pages."""
+    path = f"{PAGE.removesuffix('.html')}/solution-{SOLUTION.removesuffix('-solution')}.html"
+    page.goto(path, wait_until="load")
+    themes = set()
+    for _ in range(3):
+        page.locator(".theme-switch-button").click()
+        themes.add(page.evaluate("document.documentElement.dataset.theme"))
+    assert themes == {"light", "dark"}
+    assert page.locator(".highlight button.copybtn").count()
+    back = page.locator(".solution-way-back a")
+    assert [a.get_attribute("href") for a in back.all()][1:] == [
+        f"../{PAGE.rpartition('/')[2]}",
+        f"../{PAGE.rpartition('/')[2]}#{SOLUTION.removesuffix('-solution')}",
+    ]
+
+
 # -- What is in it --------------------------------------------------------------------------------
 
 
