@@ -146,7 +146,9 @@ def test_page_has_fieldsets_and_the_answers_below(tmp_path: Path) -> None:
         r'<input type="(\w+)" name="([^"]+)" id="([^"]+)"([^>]*)><label for="(.*?)"', page
     )
     assert [kind for kind, *_ in inputs] == ["radio"] * 2 + ["checkbox"] * 3
-    assert [name for _, name, *_ in inputs] == ["here-quiz-1"] * 2 + ["here-quiz-2"] * 3
+    assert [name for _, name, *_ in inputs] == ["here-quiz-1"] * 2 + [
+        f"here-quiz-2-{letter}-choice" for letter in "abc"
+    ]
     assert all(own == labeled for _, _, own, _, labeled in inputs)
     assert ["data-right" in rest for *_, rest, _ in inputs] == [True, False, True, False, True]
     explanations = [re.search(r'data-explanation="([^"]+)"', rest)[1] for *_, rest, _ in inputs]

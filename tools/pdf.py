@@ -97,6 +97,17 @@ async ({ solutions }) => {
   return { title: text(article.querySelector("h1")), sections };
 }
 """
+# Lines of code wrap, since nobody can scroll on paper, and long listings go on on the next sheet.
+PAGE_STYLE = """
+@media print {
+  #jb-print-docs-body { margin-bottom: 8mm !important; }
+  article pre { break-inside: auto !important; overflow: visible !important;
+    overflow-wrap: anywhere; white-space: pre-wrap !important; }
+  article :is(.cell, .cell_input, .cell_output, .highlight) { break-inside: auto !important; }
+  article :is(h1, h2, h3, h4, summary) { break-after: avoid; }
+  .offline-bar { display: none !important; }
+}
+"""
 CONTENTS_STYLE = """
 @media print {
   body.pdf-front { display: block; font-size: 11pt; }
@@ -163,6 +174,7 @@ def served(site: Path) -> Iterator[str]:
 def print_page(tab: Any, root: str, path: str, solutions: bool) -> Printed:
     """Print one page of the site."""
     tab.goto(root + path, wait_until="load")
+    tab.add_style_tag(content=PAGE_STYLE)
     found = tab.evaluate(PREPARE, {"solutions": solutions})
     reader = PdfReader(io.BytesIO(tab.pdf(**PAPER)))
     return Printed(path, found["title"], reader, [Section(**s) for s in found["sections"]])

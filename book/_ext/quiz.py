@@ -296,8 +296,10 @@ def depart_legend(self: Any, node: quiz_legend) -> None:
 
 
 def visit_choice(self: Any, node: quiz_choice) -> None:
-    explanation, name = html.escape(node["explanation"]), html.escape(node["name"])
+    explanation = html.escape(node["explanation"])
     kind = "checkbox" if node["several"] else "radio"
+    # Radio buttons of one name exclude each other.
+    name = f"{explanation}-choice" if node["several"] else html.escape(node["name"])
     right = " data-right" if node["right"] else ""
     self.body.append(
         f'<div class="quiz-choice"><input type="{kind}" name="{name}" id="{explanation}-input"'
