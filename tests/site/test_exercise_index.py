@@ -13,6 +13,7 @@ import catalogue
 
 INDEX = "exercises/index.html"
 PHONE = {"width": 360, "height": 740}
+WIDE = {"width": 1920, "height": 1080}
 IDS = re.compile(r'\sid="([^"]+)"')
 
 Exercise = catalogue.Exercise
@@ -77,7 +78,7 @@ def test_every_exercise_is_there_and_its_link_leads_to_it(site: str) -> None:
 
 
 def test_plain_table_without_scripts(browser: Any, site: str) -> None:
-    context = browser.new_context(base_url=site, java_script_enabled=False)
+    context = browser.new_context(base_url=site, java_script_enabled=False, viewport=WIDE)
     page = context.new_page()
     page.goto(INDEX)
     rows = page.locator(".exercise-index tbody tr")
