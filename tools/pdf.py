@@ -103,7 +103,8 @@ PAGE_STYLE = """
   #jb-print-docs-body { margin-bottom: 8mm !important; }
   article pre { break-inside: auto !important; overflow: visible !important;
     overflow-wrap: anywhere; white-space: pre-wrap !important; }
-  article :is(.cell, .cell_input, .cell_output, .highlight) { break-inside: auto !important; }
+  article :is(.cell, .cell_input, .cell_output, .highlight, [class*="highlight-"]) {
+    break-inside: auto !important; display: block !important; }
   article :is(h1, h2, h3, h4, summary) { break-after: avoid; }
   .offline-bar { display: none !important; }
 }
