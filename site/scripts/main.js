@@ -12,3 +12,4 @@ import "./progress.js";
 import "./quiz.js";
 import "./search.js";
 import "./solutions.js";
+import "./live.js";
