@@ -3,12 +3,14 @@
 import base64
 import hashlib
 import html
+import io
 import json
 import re
 import shutil
 from pathlib import Path
 
 import pytest
+from fontTools.ttLib import TTFont
 from PIL import Image
 
 import publish
@@ -399,6 +401,16 @@ def test_missing_package_is_named(site: Site, tmp_path: Path) -> None:
 )
 def test_size_of_a_drawing(svg: str, size: tuple[int, int] | None) -> None:
     assert publish.image_size("a.svg", svg.encode()) == size
+
+
+def test_subset_keeps_the_letters_that_are_wanted() -> None:
+    font = publish.ROOT / "node_modules/katex/dist/fonts/KaTeX_Main-Regular.ttf"
+    some = publish.subset(font, {"A", "\N{GREEK CAPITAL LETTER GAMMA}", "\N{SNOWMAN}"})
+    with TTFont(io.BytesIO(some)) as subset:
+        assert subset.flavor == "woff"
+        assert set(subset.getBestCmap()) == {ord("A"), 0x393}
+    assert len(some) < font.stat().st_size / 10
+    assert some == publish.subset(font, {"\N{GREEK CAPITAL LETTER GAMMA}", "A"})
 
 
 def test_merged_keeps_every_order() -> None:

@@ -17,6 +17,7 @@ import hashlib
 import html
 import io
 import json
+import logging
 import os
 import re
 import struct
@@ -183,11 +184,19 @@ def webp(data: bytes) -> bytes | None:
     return smaller if len(smaller) < 0.9 * len(data) else None
 
 
-def subset(font: Path, letters: set[str]) -> bytes:
+def subset(
+    font: Path,
+    letters: set[str],
+    layout_features: Iterable[str] = (),
+    hinting: bool = False,
+) -> bytes:
     """Return a font with some of its letters, as WOFF."""
     from fontTools import subset as subsetting
 
-    options = subsetting.Options(flavor="woff", layout_features=[], name_IDs=[], hinting=False)
+    logging.getLogger("fontTools").setLevel(logging.ERROR)  # it wonders about old fonts' dates
+    options = subsetting.Options(
+        flavor="woff", layout_features=list(layout_features), name_IDs=[], hinting=hinting
+    )
     try:
         with subsetting.load_font(font, options) as whole:
             tool = subsetting.Subsetter(options)
@@ -211,6 +220,7 @@ class Page:
     words: list[str] = field(default_factory=list)
     styles: list[str] = field(default_factory=list)  # paths below _build/html, in order
     scripts: list[str] = field(default_factory=list)
+    letters: str = ""  # those beyond ASCII
     inputs: dict[str, str] = field(default_factory=dict)  # other files it depends on: their digests
     assets: list[str] = field(default_factory=list)  # what was made of them
     kept: list[str] = field(default_factory=list)  # what it names by the path of _build/html
@@ -420,6 +430,7 @@ class Publisher:
             {local(address) for address in SOURCE.findall(text)} | set(CARD.findall(head))
         )
         page.words = sorted(words(text))
+        page.letters = "".join(sorted(letter for letter in set(text) if letter > "~"))
         return squeeze(text)
 
     # -- Style sheet and scripts ------------------------------------------------------------------
@@ -473,7 +484,8 @@ class Publisher:
             "words": sorted(everything),
             "scripts": [{"name": path, "text": text} for path, text in theirs.items()],
         }
-        key = digest(self.tool, json.dumps(job), json.dumps(texts))
+        letters = {*map(chr, range(32, 127)), *(c for page in pages.values() for c in page.letters)}
+        key = digest(self.tool, json.dumps(job), json.dumps(texts), "".join(sorted(letters)))
         job |= {
             "main": str(self.own / "scripts" / "main.js"),
             "inline": str(self.own / "scripts" / "inline.js"),
@@ -489,17 +501,29 @@ class Publisher:
         made = self.run_node(job)
         before = set(self.produced)
         inputs: dict[str, str] = {}
+        fonts: dict[str, str] = {}
         icons = {letter for letter in made["style"] if "\ue000" <= letter <= "\uf8ff"}
 
         def named(match: re.Match[str]) -> str:
             path = match[2]
             self.read(path, "a style sheet")
             inputs[path] = self.digest_of(path)
+            name = PurePosixPath(path).name
             if path.endswith(".ttf"):
                 return f"url({self.named('icons.woff', subset(self.source / path, icons))})"
-            return f"url({self.asset(path, 'a style sheet')})"
+            # Of the fonts for formulas, the letters that the book has are a third or less.
+            whole = self.node_modules / "katex/dist/fonts" / name.replace(".woff2", ".ttf")
+            if name.startswith("KaTeX_") and whole.is_file():
+                some = subset(whole, letters, layout_features=["*"], hinting=True)
+                if len(some) < (self.source / path).stat().st_size:
+                    fonts[name] = self.named(name.replace(".woff2", ".woff"), some)
+                    return f'url({fonts[name]}) format("woff")'
+            fonts[name] = self.asset(path, "a style sheet")
+            return f"url({fonts[name]}){match[3] or ''}"
 
-        style = re.sub(r'url\((["\']?)llmbook:([^"\')]+)\1\)', named, made["style"])
+        style = re.sub(
+            r'url\((["\']?)llmbook:([^"\')]+)\1\)(\s*format\("woff2"\))?', named, made["style"]
+        )
         result = {
             "key": key,
             "inputs": inputs,
@@ -507,9 +531,7 @@ class Publisher:
             "script": self.named("site.js", made["script"].encode()),
             "inline": made["inline"],
             "pages": {n: self.named(f"{n}.js", t.encode()) for n, t in made["pages"].items()},
-            "fonts": {
-                n: self.names[p] for p in self.names if (n := PurePosixPath(p).name) in MATH_FONTS
-            },
+            "fonts": {name: font for name, font in fonts.items() if name in MATH_FONTS},
         }
         self.write("licenses.txt", self.licenses(made["notices"]).encode())
         result["files"] = sorted(
@@ -620,7 +642,8 @@ class Publisher:
         inline_hash = base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()
         policy = POLICY.format(inline=f"sha256-{inline_hash}")
         fonts = "".join(
-            f'<link rel="preload" href="{assets}/{name}" as="font" type="font/woff2" crossorigin>\n'
+            f'<link rel="preload" href="{assets}/{name}" as="font" '
+            f'type="font/{name.rpartition(".")[2]}" crossorigin>\n'
             for name in (bundles["fonts"].values() if "katex" in page.words else ())
         )
         return (
