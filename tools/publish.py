@@ -563,12 +563,8 @@ class Publisher:
 
     def licenses(self, notices: Iterable[str]) -> str:
         """Return the licenses of what the bundles carry."""
-        folders = [
-            "@fortawesome/fontawesome-free",
-            "katex",
-            "minisearch",
-            "plotly.js-cartesian-dist-min",
-        ]
+        description = json.loads((self.node_modules.parent / "package.json").read_text("utf-8"))
+        folders = ["@fortawesome/fontawesome-free", *description["dependencies"]]
         texts = [
             f"{folder}\n\n{file.read_text('utf-8')}"
             for folder in folders
