@@ -240,9 +240,14 @@ def test_link_on_the_page_opens_each_time(page: Any) -> None:
 # -- On paper -------------------------------------------------------------------------------------
 
 PRINT = "document.querySelector('[data-action=print]').click()"
+ALL_ON_PAPER = """
+(selector) => {
+  const parts = [...document.querySelectorAll(selector)];
+  return parts.length > 0 && parts.every((part) => part.checkVisibility());
+}
+"""
 ON_PAPER = """
-(selector) => [...document.querySelectorAll(selector)].map(
-  (e) => e.checkVisibility({ contentVisibilityAuto: true }))
+(selector) => [...document.querySelectorAll(selector)].map((part) => part.checkVisibility())
 """
 HINT = ".bd-article details:not(.solution) > div"
 
@@ -271,9 +276,7 @@ def test_all_is_printed_if_the_reader_wants_it(page: Any) -> None:
     ask_to_print(page, hints=True, solutions=True)
     assert page.evaluate(NONE_WAITING)
     for part in (HINT, "details.solution > div"):
-        shown = page.evaluate(ON_PAPER, part)
-        assert shown
-        assert all(shown)
+        page.wait_for_function(ALL_ON_PAPER, arg=part)
     end_of_print(page)
 
 
@@ -281,7 +284,7 @@ def test_solutions_stay_off_the_paper_and_the_choice_is_kept(page: Any) -> None:
     page.goto(PAGE)
     ask_to_print(page, hints=True, solutions=False)
     for _ in range(2):
-        assert all(page.evaluate(ON_PAPER, HINT))
+        page.wait_for_function(ALL_ON_PAPER, arg=HINT)
         shown = page.evaluate(ON_PAPER, "details.solution")
         assert shown
         assert not any(shown)
@@ -295,7 +298,7 @@ def test_hints_stay_off_the_paper(page: Any) -> None:
     page.goto(PAGE)
     ask_to_print(page, hints=False, solutions=True)
     assert not any(page.evaluate(ON_PAPER, ".bd-article details:not(.solution, .solution *)"))
-    assert all(page.evaluate(ON_PAPER, "details.solution > div"))
+    page.wait_for_function(ALL_ON_PAPER, arg="details.solution > div")
     end_of_print(page)
 
 
