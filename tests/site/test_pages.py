@@ -18,6 +18,7 @@ DESKTOP = {"width": 1280, "height": 900}
 # All that a reader can open is open, and what comes with scrolling has come.
 OPEN_EVERYTHING = """
 async () => {
+  await window.llmbook.solutions();
   for (const details of document.querySelectorAll("details")) details.open = true;
   for (const figure of document.querySelectorAll(".plotly-figure")) {
     figure.scrollIntoView();
