@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from llmbook.data import characters, tiny_shakespeare
 from llmbook.gpt import GPT, GPTConfig
@@ -43,18 +43,33 @@ LONG, TEXTS, BIN = 256, 256, 8
 
 def run(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the loss every 50 steps, held out every 250, and at last by position."""
+    tokens, held_out, vocab_size = plays()
+    torch.manual_seed(config["seed"])
+    model = GPT(GPTConfig(vocab_size=vocab_size, **config["model"]))
+    yield from learning_curve(model, tokens, held_out, config)
+    length = model.config.context_length
+    texts = held_out.unfold(0, LONG + 1, LONG)[:TEXTS]
+    yield {f"in texts of {length}": by_position(model, texts[:, : length + 1])}
+    yield {f"in texts of {LONG}": by_position(lengthened(model, LONG), texts)}
+
+
+def plays() -> tuple[Tensor, Tensor, int]:
+    """Return the characters to train on, the held-out tenth, and how many different ones."""
     text = tiny_shakespeare()
     vocabulary = characters(text)
     tokens = vocabulary.encode(text)
-    held_out = tokens[len(tokens) * 9 // 10 :]
-    torch.manual_seed(config["seed"])
-    model = GPT(GPTConfig(vocab_size=len(vocabulary), **config["model"]))
-    length = model.config.context_length
+    split = len(tokens) * 9 // 10
+    return tokens[:split], tokens[split:], len(vocabulary)
+
+
+def learning_curve(
+    model: nn.Module, tokens: Tensor, held_out: Tensor, config: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """Train the model and yield its losses."""
+    length = config["model"]["context_length"]
     records = train(
         model,
-        random_windows(
-            tokens[: len(tokens) * 9 // 10], config["batch_size"], length, config["seed"]
-        ),
+        random_windows(tokens, config["batch_size"], length, config["seed"]),
         TrainConfig(**config["training"], log_every=FIRST, eval_every=EVALUATE),
         validation=held_out_windows(held_out, 64, length)[:HELD_OUT],
     )
@@ -62,13 +77,10 @@ def run(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
         if record["step"] == FIRST or record["step"] % EVERY == 0:
             kept = ("step", "loss", "validation_loss")
             yield {name: record[name] for name in kept if name in record}
-    texts = held_out.unfold(0, LONG + 1, LONG)[:TEXTS]
-    yield {f"in texts of {length}": by_position(model, texts[:, : length + 1])}
-    yield {f"in texts of {LONG}": by_position(lengthened(model, LONG), texts)}
 
 
 @torch.no_grad()
-def by_position(model: GPT, texts: Tensor) -> list[float]:
+def by_position(model: nn.Module, texts: Tensor) -> list[float]:
     """Return the mean loss in every bin of 8 positions; texts are (texts, positions + 1)."""
     model.eval()
     losses = torch.zeros(texts.shape[1] - 1, dtype=torch.float64)

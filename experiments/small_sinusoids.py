@@ -14,10 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from llmbook.data import characters, tiny_shakespeare
 from llmbook.gpt import GPT, GPTConfig
 from llmbook.positions import pair_frequencies, sinusoidal_encoding
-from llmbook.train import TrainConfig, held_out_windows, random_windows, train
 from page_code import definitions
 
 page = definitions("gpt/minimal-gpt", "SinusoidalPositions", "WithPositions")
@@ -39,25 +37,12 @@ REPLAY = 1
 
 def run(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the losses as `gpt_variants` does; at last the cosine of each pair of rows."""
-    text = tiny_shakespeare()
-    vocabulary = characters(text)
-    tokens = vocabulary.encode(text)
-    split, length = len(tokens) * 9 // 10, config["model"]["context_length"]
-    model = build(config, len(vocabulary))
-    records = train(
-        model,
-        random_windows(tokens[:split], config["batch_size"], length, config["seed"]),
-        TrainConfig(
-            **config["training"], log_every=gpt_variants.FIRST, eval_every=gpt_variants.EVALUATE
-        ),
-        validation=held_out_windows(tokens[split:], 64, length)[: gpt_variants.HELD_OUT],
-    )
-    for record in records:
-        if record["step"] == gpt_variants.FIRST or record["step"] % gpt_variants.EVERY == 0:
-            kept = ("step", "loss", "validation_loss")
-            yield {name: record[name] for name in kept if name in record}
+    tokens, held_out, vocab_size = gpt_variants.plays()
+    model = build(config, vocab_size)
+    yield from gpt_variants.learning_curve(model, tokens, held_out, config)
+    length = config["model"]["context_length"]
     long = gpt_variants.LONG
-    texts = tokens[split:].unfold(0, long + 1, long)[: gpt_variants.TEXTS]
+    texts = held_out.unfold(0, long + 1, long)[: gpt_variants.TEXTS]
     yield {f"in texts of {length}": gpt_variants.by_position(model, texts[:, : length + 1])}
     if isinstance(model, GPT):
         rows = F.normalize(model.places.weight.detach(), dim=1)
