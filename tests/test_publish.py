@@ -32,6 +32,7 @@ HEAD = """<!DOCTYPE html>
     <script defer src="{root}_static/scripts/fontawesome.js?digest=1"></script>
     <link rel="preload" as="script" href="{root}_static/scripts/bootstrap.js?digest=1" />
     <script src="{root}_static/doctools.js?v=3"></script>
+    <script src="{root}_static/documentation_options.js?v=3"></script>
     <script>DOCUMENTATION_OPTIONS.pagename = '{title}';</script>
     <link rel="icon" href="{root}_static/favicon.svg"/>
     <meta property="og:image" content="https://example.org/_static/cards/index.png">
@@ -63,8 +64,9 @@ FILES = {
     "_static/basic.css": ".never { color: blue } .only-here { background: url(dot.png) }",
     "_static/book-theme.css": "/*! Licensed with thanks */ .added-by-script { color: green }",
     "_static/scripts/fontawesome.js": "throw new Error('never loaded');",
-    "_static/scripts/bootstrap.js": "window.bootstrap = { never: 'never' };",
-    "_static/doctools.js": "const Documentation = { name: 'documentation' };",
+    "_static/scripts/bootstrap.js": "window.bootstrap = { kept: localStorage.getItem(NAME) };",
+    "_static/doctools.js": "throw new Error('never loaded');",
+    "_static/documentation_options.js": "const NAME = 'theme' + '-name';",
     "_static/favicon.svg": '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"/>',
     "_static/cards/index.png": "card",
     "_static/unused.js": "of no use",
@@ -81,7 +83,6 @@ OWN = {
     "scripts/main.js": (
         'import { load } from "./assets.js";\n'
         'load("items"); load("extra"); document.body.classList.add("added-by-script");'
-        "document.title = Documentation.name;"
     ),
     "scripts/assets.js": "export const load = (name) => name;",
     "scripts/inline.js": 'document.documentElement.dataset.theme = "dark";',
@@ -184,8 +185,11 @@ def test_style_sheet_holds_what_pages_and_scripts_use(published: Site) -> None:
 
 def test_script_holds_the_themes_and_our_own(published: Site) -> None:
     script = published.asset("site.*.js")
-    assert '"documentation"' in script
     assert "added-by-script" in script
+    assert '"theme-name"' in script
+    # Ours first; theirs get a storage that does not throw.
+    assert script.index("added-by-script") < script.index("theme-name")
+    assert script.rstrip().endswith("(window.llmbook.themeStorage);")
     assert "never loaded" not in script
 
 

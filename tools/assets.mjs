@@ -94,11 +94,14 @@ async function bundle(path, minify = true) {
 }
 
 async function script({ scripts, main }) {
-  // In one function, as the theme's scripts see each other's names, and the page none of them.
+  // In one function, as the theme's scripts see each other's names, and the page none of them. Ours
+  // come first: theirs may fail, and get the storage that site/scripts/theme-storage.js makes.
   const theirs = scripts.map(
     ({ name, text }) => (collect(name, text), text.replace(/^\/\/# sourceMappingURL=.*$/m, "")),
   );
-  const all = `(() => {${[...theirs, await bundle(main, false)].join("\n;\n")}})();`;
+  const all =
+    `${await bundle(main, false)}\n;((localStorage) => {${theirs.join("\n;\n")}})` +
+    "(window.llmbook.themeStorage);";
   const { code } = await esbuild.transform(all, {
     legalComments: "none",
     logLevel: "silent",

@@ -52,6 +52,8 @@ LEFT_OUT = {
     "searchtools.js": "the site's own search",
     "language_data.js": "the site's own search",
     "searchindex.js": "the site's own search",
+    "sphinx_highlight.js": "the site's own search",
+    "doctools.js": "the site's own search",  # its keys, and words for the scripts above
 }
 # Scripts that are needed only where a page has something of the class.
 NEEDED_BY = {"design-tabs.js": "sd-tab-label"}

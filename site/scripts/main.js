@@ -1,4 +1,5 @@
 // What every page of the site runs. One module a feature; each starts by itself.
+import "./theme-storage.js";
 import "./buttons.js";
 import "./copy.js";
 import "./disclosure.js";

@@ -1,6 +1,8 @@
 // Reading without network: registers the service worker, saves the whole book on request, and says
 // clearly what cannot work while the reader is offline.
 
+import { atBottom } from "./bottom.js";
+
 const CACHE = "llmbook";
 const LIST = "offline.json";
 const WHOLE = "offline-whole";
@@ -230,7 +232,7 @@ function tryAgain(/** @type {Element} */ place) {
 }
 
 addEventListener("DOMContentLoaded", () => {
-  document.body.append(bar);
+  atBottom(bar);
   if (!navigator.onLine) say(IN_GENERAL);
   if (!able) return;
   document.querySelectorAll("[data-save-book]").forEach(offer);
@@ -244,5 +246,3 @@ addEventListener("load", () => {
     console.warn(`the site cannot be kept for offline reading: ${error.message}`);
   });
 });
-
-export {}; // a module, with names of its own

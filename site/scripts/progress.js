@@ -117,7 +117,7 @@ addEventListener("DOMContentLoaded", () => {
     markExercise(place);
     labels.add(`#${place.dataset.label}`);
   }
-  for (const link of document.querySelectorAll(".bd-toc-nav a")) {
+  for (const link of document.querySelectorAll("nav.page-toc a")) {
     if (link instanceof HTMLAnchorElement && labels.has(link.hash)) markContents(link);
   }
   countPages();

@@ -20,7 +20,9 @@ SCRIPTS = re.compile(r"/solution-[^/]*\.js$")
 
 @pytest.fixture
 def page(browser: Any, site: str) -> Iterator[Any]:
-    context = browser.new_context(base_url=site, viewport={"width": 1280, "height": 900})
+    context = browser.new_context(
+        service_workers="block", base_url=site, viewport={"width": 1280, "height": 900}
+    )
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     page = context.new_page()
     errors: list[str] = []

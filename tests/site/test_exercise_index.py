@@ -35,7 +35,7 @@ SHOWN = """
 
 @pytest.fixture
 def context(browser: Any, site: str) -> Iterator[Any]:
-    context = browser.new_context(base_url=site, reduced_motion="reduce")
+    context = browser.new_context(service_workers="block", base_url=site, reduced_motion="reduce")
     context.set_default_timeout(10_000)
     yield context
     context.close()
@@ -146,14 +146,14 @@ def test_each_field_filters_and_writes_the_address(page: Any) -> None:
     assert page.evaluate(SHOWN) == labels(FILTERS["?stars=3"])
     assert query(page) == "?stars=3"
     page.get_by_role("button", name="Clear all").click()
-    page.wait_for_function("location.search === ''")
+    page.wait_for_function("() => location.search === ''")
     assert page.evaluate(SHOWN) == ALL
     page.locator("form [name=minutes]").select_option("30")
     assert page.evaluate(SHOWN) == labels(FILTERS["?minutes=30"])
     page.locator("form [name=minutes]").select_option("")
     page.locator("form [name=source]").fill("13.19")
     assert page.evaluate(SHOWN) == labels(FILTERS["?source=13.19"])
-    page.wait_for_function("location.search === '?source=13.19'")
+    page.wait_for_function("() => location.search === '?source=13.19'")
 
 
 def test_search_as_you_type(page: Any) -> None:
@@ -187,23 +187,23 @@ def test_back_and_forward_go_through_the_views(page: Any) -> None:
     page.locator("form [name=part]").select_option("attention")
     page.get_by_role("checkbox", name="Theory", exact=True).check()
     page.get_by_role("searchbox", name="Search").press_sequentially("scale", delay=20)
-    page.wait_for_function("location.search.includes('q=scale')")
+    page.wait_for_function("() => location.search.includes('q=scale')")
     views = [page.evaluate(SHOWN)]
     # A word is one step, however many letters it has: its first letter and its last share it.
     page.go_back()
-    page.wait_for_function("!location.search.includes('q=')")
+    page.wait_for_function("() => !location.search.includes('q=')")
     assert page.get_by_role("searchbox", name="Search").input_value() == ""
     page.go_back()
-    page.wait_for_function("location.search === '?part=attention'")
+    page.wait_for_function("() => location.search === '?part=attention'")
     assert page.evaluate(SHOWN) == labels(FILTERS["?part=attention"])
     assert not page.get_by_role("checkbox", name="Theory", exact=True).is_checked()
     page.go_back()
-    page.wait_for_function("location.search === ''")
+    page.wait_for_function("() => location.search === ''")
     assert page.evaluate(SHOWN) == ALL
     assert page.locator("form [name=part]").input_value() == ""
     for _ in range(3):
         page.go_forward()
-    page.wait_for_function("location.search.includes('q=scale')")
+    page.wait_for_function("() => location.search.includes('q=scale')")
     assert page.evaluate(SHOWN) == views[0]
 
 
@@ -278,7 +278,7 @@ def test_filter_by_progress_and_mark_in_the_table(page: Any) -> None:
 def test_part_in_the_picture_filters_the_table(page: Any) -> None:
     open_index(page, "?q=nothing-like-it")
     page.locator(".progress-panel li a").nth(1).click()
-    page.wait_for_function("location.search.startsWith('?part=')")
+    page.wait_for_function("() => location.search.startsWith('?part=')")
     slug = PART[next(e.page for e in EXERCISES if PART[e.page] != PART[EXERCISES[0].page])]
     assert query(page) == f"?part={slug}"
     assert page.evaluate(SHOWN) == labels(lambda e: PART[e.page] == slug)
@@ -305,7 +305,7 @@ def test_tab_goes_through_fields_in_order(page: Any) -> None:
     page.get_by_role("searchbox", name="Search").focus()
     page.keyboard.type("attention")
     page.keyboard.press("Enter")  # sends nothing
-    page.wait_for_function("location.search === '?q=attention'")
+    page.wait_for_function("() => location.search === '?q=attention'")
     assert len(page.evaluate(SHOWN)) > 1
 
 

@@ -21,7 +21,10 @@ PERCENT = """
 @pytest.fixture
 def page(browser: Any, site: str) -> Iterator[Any]:
     context = browser.new_context(
-        base_url=site, viewport={"width": 1280, "height": 900}, color_scheme="light"
+        service_workers="block",
+        base_url=site,
+        viewport={"width": 1280, "height": 900},
+        color_scheme="light",
     )
     page = context.new_page()
     page.goto("index.html")

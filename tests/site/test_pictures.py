@@ -40,7 +40,9 @@ def theme(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def page(browser: Any, theme: str) -> Iterator[Any]:
     """A page in a theme, in a browser that has nothing from before."""
-    context = browser.new_context(viewport=DESKTOP, reduced_motion="reduce", color_scheme=theme)
+    context = browser.new_context(
+        service_workers="block", viewport=DESKTOP, reduced_motion="reduce", color_scheme=theme
+    )
     yield context.new_page()
     context.close()
 

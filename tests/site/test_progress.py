@@ -36,7 +36,7 @@ SHIFT = """
 
 @pytest.fixture
 def context(browser: Any, site: str) -> Iterator[Any]:
-    context = browser.new_context(base_url=site, reduced_motion="reduce")
+    context = browser.new_context(service_workers="block", base_url=site, reduced_motion="reduce")
     context.set_default_timeout(10_000)
     yield context
     context.close()
@@ -149,12 +149,12 @@ def test_finished_page_is_told_apart(page: Any) -> None:
 
 def test_contents_of_the_page_show_the_marks(page: Any) -> None:
     page.goto(HTML)
-    link = page.locator(f'.bd-toc-nav a[href="#{FIRST.label}"]')
+    link = page.locator(f'nav.page-toc a[href="#{FIRST.label}"]')
     sign = "(e) => getComputedStyle(e, '::after').content"
     assert link.evaluate(sign) == "none"
     box(page, FIRST).check()
     assert "✓" in link.evaluate(sign)
-    assert page.locator(".bd-toc-nav a[data-marked]").count() == 1
+    assert page.locator("nav.page-toc a[data-marked]").count() == 1
 
 
 def test_nothing_moves_when_the_script_comes(page: Any) -> None:
@@ -264,7 +264,7 @@ def test_saved_file_holds_all_and_loads_elsewhere(
         "later": {SECOND.label: DAY},
     }
 
-    context = browser.new_context(base_url=site)
+    context = browser.new_context(service_workers="block", base_url=site)
     other = context.new_page()
     other.goto(INDEX)
     with other.expect_file_chooser() as chooser:
@@ -283,7 +283,7 @@ def load_file(page: Any, tmp_path: Path) -> Callable[[str], str]:
         file.write_text(text, encoding="utf-8")
         page.locator(".message").evaluate("(e) => e.replaceChildren()")
         page.locator('.progress-tools input[type="file"]').set_input_files(file)
-        page.wait_for_function("document.querySelector('.message').textContent")
+        page.wait_for_function("() => document.querySelector('.message').textContent")
         message: str = page.locator(".message").text_content()
         return message
 

@@ -17,7 +17,9 @@ FIRST_VISIT = 300 * 1024  # bytes, without Plotly
 
 @pytest.fixture
 def context(browser: Any, site: str) -> Iterator[Any]:
-    context = browser.new_context(base_url=site, viewport={"width": 1280, "height": 900})
+    context = browser.new_context(
+        service_workers="block", base_url=site, viewport={"width": 1280, "height": 900}
+    )
     yield context
     context.close()
 
@@ -129,7 +131,7 @@ def test_policy_keeps_requests_on_the_site(page: Any) -> None:
 def test_theme_is_there_before_the_first_paint(
     browser: Any, site: str, system: str, other: str
 ) -> None:
-    context = browser.new_context(base_url=site, color_scheme=system)
+    context = browser.new_context(service_workers="block", base_url=site, color_scheme=system)
     page = context.new_page()
     # The merged script never comes: what is seen is what the head did.
     page.route("**/assets/site.*.js", lambda route: route.abort())

@@ -17,7 +17,7 @@ def path() -> str:
 
 @pytest.fixture
 def page(browser: Any, site: str, path: str) -> Iterator[Any]:
-    context = browser.new_context(base_url=site)
+    context = browser.new_context(service_workers="block", base_url=site)
     page = context.new_page()
     page.goto(path)
     page.locator(".quiz-check").first.wait_for(state="attached")

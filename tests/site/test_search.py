@@ -53,7 +53,7 @@ async () => {
 
 @pytest.fixture
 def context(browser: Any, site: str) -> Iterator[Any]:
-    context = browser.new_context(base_url=site, reduced_motion="reduce")
+    context = browser.new_context(service_workers="block", base_url=site, reduced_motion="reduce")
     yield context
     context.close()
 
@@ -235,7 +235,7 @@ def test_search_page_lists_the_pages_without_scripts(browser: Any, site: str) ->
 
 
 def test_in_a_folder_of_files(browser: Any) -> None:
-    context = browser.new_context()
+    context = browser.new_context(service_workers="block")
     page = context.new_page()
     page.goto((SITE / PAGE).as_uri())
     answers = ask(page, "35.3")

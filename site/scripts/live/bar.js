@@ -1,5 +1,7 @@
 // The bar at the bottom of the screen: the state of the live cells, in words, and what to do about it.
 
+import { atBottom } from "../bottom.js";
+
 /** @typedef {{where: string, address: string, token: string}} Choice */
 
 const MARKUP = `
@@ -88,12 +90,7 @@ export class Bar {
       wishes.start({ where: "server", ...parsed });
     };
     for (const button of this.buttons()) button.onclick = () => wishes.act(button.dataset.action);
-    document.body.append(this.bar);
-    // The end of the page can be scrolled to above the bar.
-    this.sizes = new ResizeObserver(() => {
-      document.documentElement.style.setProperty("--live-bar", `${this.bar.offsetHeight}px`);
-    });
-    this.sizes.observe(this.bar);
+    atBottom(this.bar);
   }
 
   fields() {
@@ -127,8 +124,6 @@ export class Bar {
   }
 
   remove() {
-    this.sizes.disconnect();
     this.bar.remove();
-    document.documentElement.style.removeProperty("--live-bar");
   }
 }

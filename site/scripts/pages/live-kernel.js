@@ -280,9 +280,16 @@ addEventListener("message", ({ data, origin, ports, source }) => {
 });
 
 addEventListener("pagehide", () => {
-  if (!kernel) return;
-  const { baseUrl, token } = kernel.serverSettings;
+  const old = kernel;
+  if (!old) return;
+  kernel = undefined;
+  const { baseUrl, token } = old.serverSettings;
   const headers = token ? { Authorization: `token ${token}` } : {};
-  const address = `${baseUrl}api/kernels/${kernel.id}`;
+  const address = `${baseUrl}api/kernels/${old.id}`;
   fetch(address, { method: "DELETE", keepalive: true, credentials: "omit", headers }).catch(() => {});
+  old.dispose(); // or it would try to connect again while the page goes
+});
+// The page is back as it was left, but for its kernel.
+addEventListener("pageshow", ({ persisted }) => {
+  if (persisted && port) tell("idle", "Stopped when you left the page.");
 });
