@@ -189,7 +189,7 @@ def test_script_holds_the_themes_and_our_own(published: Site) -> None:
     assert '"theme-name"' in script
     # Ours first; theirs get a storage that does not throw.
     assert script.index("added-by-script") < script.index("theme-name")
-    assert script.rstrip().endswith("(window.llmbook.themeStorage);")
+    assert script.rstrip().endswith("(...window.llmbook.themeStorage);")
     assert "never loaded" not in script
 
 

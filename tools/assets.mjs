@@ -100,8 +100,8 @@ async function script({ scripts, main }) {
     ({ name, text }) => (collect(name, text), text.replace(/^\/\/# sourceMappingURL=.*$/m, "")),
   );
   const all =
-    `${await bundle(main, false)}\n;((localStorage) => {${theirs.join("\n;\n")}})` +
-    "(window.llmbook.themeStorage);";
+    `${await bundle(main, false)}\n;((localStorage, sessionStorage) => {` +
+    `${theirs.join("\n;\n")}})(...window.llmbook.themeStorage);`;
   const { code } = await esbuild.transform(all, {
     legalComments: "none",
     logLevel: "silent",

@@ -17,18 +17,19 @@ import { onPart } from "../parts.js";
 const SERVER = "llmbook-live"; // in sessionStorage: the server, for the next page
 const EDITS = `llmbook-live:${location.pathname}`; // in localStorage: what the reader has written
 
-/** @param {Storage} storage @param {string} key */
+/** @param {"localStorage" | "sessionStorage"} storage @param {string} key */
 function recall(storage, key) {
   try {
-    return JSON.parse(storage.getItem(key) ?? "null") ?? {};
+    return JSON.parse(window[storage].getItem(key) ?? "null") ?? {};
   } catch {
     return {};
   }
 }
 
+/** @param {"localStorage" | "sessionStorage"} storage @param {string} key @param {unknown} value */
 function remember(storage, key, value) {
   try {
-    storage.setItem(key, JSON.stringify(value));
+    window[storage].setItem(key, JSON.stringify(value));
   } catch {
     // Full, or not allowed: it is kept for as long as the page is open.
   }
@@ -143,14 +144,14 @@ class Page {
   /** @param {Tools} tools */
   constructor(tools) {
     this.tools = tools;
-    this.edits = recall(localStorage, EDITS);
+    this.edits = recall("localStorage", EDITS);
     /** @type {Map<Element, Cell>} */
     this.known = new Map();
     this.state = "idle";
     this.queue = Promise.resolve();
     this.stopped = 0; // counts what ends everything that waits
     this.pending = 0;
-    const saved = recall(sessionStorage, SERVER);
+    const saved = recall("sessionStorage", SERVER);
     const local = tools.local && parse(tools.local);
     this.binderServer = saved.binderServer;
     this.choice =
@@ -201,7 +202,7 @@ class Page {
     if (cell.code === cell.source) delete this.edits[cell.source];
     else this.edits[cell.source] = cell.code;
     clearTimeout(this.keeping);
-    this.keeping = setTimeout(() => remember(localStorage, EDITS, this.edits), 300);
+    this.keeping = setTimeout(() => remember("localStorage", EDITS, this.edits), 300);
   }
 
   // -- The kernel -------------------------------------------------------------------------------
@@ -255,7 +256,7 @@ class Page {
   #started(choice, server) {
     this.begun = true;
     if (this.choice.where === "binder") this.binderServer = server;
-    remember(sessionStorage, SERVER, { choice: this.choice, binderServer: this.binderServer });
+    remember("sessionStorage", SERVER, { choice: this.choice, binderServer: this.binderServer });
     this.forget();
   }
 
