@@ -158,6 +158,7 @@ class Page {
       saved.choice ??
       (local ? { where: "server", ...local } : { where: tools.binder ? "binder" : "server", address: "", token: "" });
     this.begun = Boolean(saved.choice || local);
+    addEventListener("pagehide", () => this.keepNow());
     this.near = new IntersectionObserver(
       (entries) => {
         for (const { isIntersecting, target } of entries) {
@@ -202,7 +203,11 @@ class Page {
     if (cell.code === cell.source) delete this.edits[cell.source];
     else this.edits[cell.source] = cell.code;
     clearTimeout(this.keeping);
-    this.keeping = setTimeout(() => remember("localStorage", EDITS, this.edits), 300);
+    this.keeping = setTimeout(() => this.keepNow(), 300);
+  }
+
+  keepNow() {
+    remember("localStorage", EDITS, this.edits);
   }
 
   // -- The kernel -------------------------------------------------------------------------------
