@@ -72,11 +72,14 @@ def reader(
     return PdfReader(io.BytesIO(data.getvalue()))
 
 
+VIEW = f"{ROOT}part/two.html?part=one#there"
+
+
 @pytest.fixture
 def groups() -> list[tuple[str, list[pdf.Printed]]]:
     one = reader(
         2,
-        {0: ["#here", f"{ROOT}part/two.html#there", "https://example.org/"]},
+        {0: ["#here", f"{ROOT}part/two.html#there", "https://example.org/"], 1: [VIEW]},
         {"here": (0, 20.0), "at-heading-of-here": (1, 250.0)},
     )
     two = reader(
@@ -119,6 +122,7 @@ def test_links_lead_to_places_of_the_document(groups: list) -> None:
     # The heading speaks for its section, which began at the foot of the sheet before.
     assert links(document, 1) == [(3, 250.0)]
     assert links(document, 2) == [(3, 250.0), (5, 111.0), "https://example.org/"]
+    assert links(document, 3) == [(5, 111.0)]  # a view of a page is part of the page
     # What has no place leads to its page, or nowhere.
     assert links(document, 6) == [(2, 300.0), (4, 300.0)]
     assert lost == ["elsewhere.html#x"]

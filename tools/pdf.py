@@ -290,7 +290,9 @@ def direct_links(
         if annotation.get("/Subtype") != "/Link" or address is None:
             kept.append(reference)
             continue
-        place = known.get(address) or known.get(address.partition("#")[0])
+        target, _, fragment = address.partition("#")
+        target = target.partition("?")[0]  # a filtered view is in the document as a whole
+        place = known.get(f"{target}#{fragment}") or known.get(target)
         if place is None:
             lost.append(address)
             if online:
