@@ -1,6 +1,7 @@
 """The step that makes the published site of what Sphinx wrote, on a site of two pages."""
 
 import base64
+import doctest
 import hashlib
 import html
 import io
@@ -324,6 +325,60 @@ def test_what_is_no_longer_made_is_removed(site: Site) -> None:
     assert ".only-here" not in site.asset("site.*.css")
 
 
+def test_pictures_that_no_page_shows_are_left_out(site: Site) -> None:
+    site.put("_images/of-an-earlier-build.svg", "<svg/>")
+    site.put("part/page/solution-one.0123456789.js", r'"<img src=\"../_images/late.svg\">"')
+    site.put("_images/late.svg", "<svg/>")
+    site.publish()
+    pictures = {file.name for file in (site.target / "_images").iterdir()}
+    assert pictures == {"drawing.svg", "late.svg", "photo.png"}
+
+
+def test_tags_are_read_to_their_end(site: Site) -> None:
+    site.put("../own/styles/late.css", ".late { color: red }")
+    body = "<p title=\"x > y\" class='only-here late'>Text</p><!-- <pre> <script>no()</script> -->"
+    site.put_page("index", body)
+    site.publish()
+    assert ".only-here{" in site.asset("site.*.css")
+    assert "no()" not in site.page()
+
+
+def test_prose_may_name_any_file(site: Site) -> None:
+    site.put("part/page/solution-one.0123456789.js", '"The file _static/book.css holds"')
+    site.publish()
+    assert "_static/book.css" in site.page("part/page/solution-one.0123456789.js")
+
+
+def test_folder_of_others_is_left_alone(site: Site, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "mine.txt").write_text("mine")
+    for target in (other, site.source / "site", site.source.parent):
+        publisher = publish.Publisher(site.source, target, tmp_path / "m.json", site.root / "own")
+        with pytest.raises(publish.PublishError, match="--target must"):
+            publisher.run()
+    assert (other / "mine.txt").read_text() == "mine"
+
+
+def test_photographs_may_lose_what_they_lost_before() -> None:
+    photo = Image.effect_noise((200, 200), 60).convert("RGB")
+    data = io.BytesIO()
+    photo.save(data, "JPEG", quality=95)
+    smaller = publish.webp(data.getvalue())
+    assert smaller is not None
+    with Image.open(io.BytesIO(smaller)) as image:
+        assert image.size == (200, 200)
+
+
+def test_licenses_of_all_that_is_bundled_are_there(published: Site) -> None:
+    site = publish.Publisher()
+    text = site.licenses(["@lumino/signaling", "style-mod"], ["a notice"])
+    for name in ("@lumino/signaling", "style-mod", "@fortawesome/fontawesome-free", "katex"):
+        assert re.search(rf"^{name} [\d.]+: \S", text, re.MULTILINE), name
+    assert "a notice" in text
+    assert "MIT" in text
+
+
 def test_later_step_adds_files(site: Site) -> None:
     def complete(target: Path, paths: set[str], write: object) -> None:
         assert (target / "index.html").is_file()
@@ -343,6 +398,8 @@ def test_later_step_adds_files(site: Site) -> None:
         ('<i class="fas fa-no-such-thing"></i>', "an icon that .* has not: fas fa-no-such-thing"),
         ("<script>alert(1)</script>", r"index.html has an inline script \(alert\(1\)"),
         ('<p onclick="more()">', r'a handler onclick="more\(\)"'),
+        ("<p onClick='more()'>", r'a handler onClick="more\(\)"'),
+        ('<img alt="a > b" src="_images/none.png">', "index.html needs _images/none.png"),
         ('<script src="https://example.org/x.js"></script>', "from another host"),
         ('<img alt="" src="_images/none.png">', "index.html needs _images/none.png"),
         ('<a href="_sources/none.md">', "needs _sources/none.md"),
@@ -417,9 +474,24 @@ def test_subset_keeps_the_letters_that_are_wanted() -> None:
     assert some == publish.subset(font, {"\N{GREEK CAPITAL LETTER GAMMA}", "A"})
 
 
-def test_merged_keeps_every_order() -> None:
-    assert publish.merged([["a", "c"], ["a", "b", "c"], ["b", "d"]]) == ["a", "b", "d", "c"]
-    assert publish.merged([]) == []
+@pytest.mark.parametrize(
+    "lists", [[["a", "c"], ["a", "b", "c"], ["b", "d"]], [["a", "b"], ["c", "d"], ["b", "c"]], []]
+)
+def test_merged_keeps_every_order(lists: list[list[str]]) -> None:
+    order = publish.merged(lists)
+    assert sorted(order) == sorted({name for names in lists for name in names})
+    for names in lists:
+        assert [name for name in order if name in names] == names
+
+
+def test_orders_that_contradict_each_other_are_told() -> None:
+    with pytest.raises(publish.PublishError, match=r"different orders: \['a', 'b', 'a'\]"):
+        publish.merged([["a", "b"], ["b", "a"]])
+
+
+def test_examples_in_docstrings_hold() -> None:
+    assert doctest.testmod(publish).attempted
+    assert not doctest.testmod(publish).failed
 
 
 def test_words_are_what_selectors_name() -> None:
