@@ -77,10 +77,19 @@ def test_host_compresses_and_says_how_long(site: str) -> None:
         ("/part/page/solution-a.0123456789.js", True),
         ("/data/exercises.js", False),
         ("/part/page.html", False),
+        ("/part/assets/page.html", False),
+        ("/part/1234567890.html", False),
     ],
 )
 def test_what_is_named_by_its_content(path: str, kept: bool) -> None:
     assert bool(serve.NAMED_BY_CONTENT.search(path)) == kept
+
+
+@pytest.mark.parametrize("header", ["", "identity", "gzip;q=0, br; q=0.0"])
+def test_nothing_is_compressed_for_who_cannot_read_it(site: str, header: str) -> None:
+    answer = get(site + "index.html", **{"Accept-Encoding": header})
+    assert answer.headers["Content-Encoding"] is None
+    assert answer.read() == (SITE / "index.html").read_bytes()
 
 
 # -- In a browser ---------------------------------------------------------------------------------
