@@ -1,6 +1,12 @@
 // The bar at the bottom of the screen: the state of the live cells, in words, and what to do about it.
 
-/** @typedef {{where: string, address: string, token: string}} Choice */
+/**
+ * @typedef {{ address: string, token: string }} Server
+ * @typedef {Server & { where: string }} Choice
+ * @typedef {"idle" | "starting" | "ready" | "running" | "failed"} State
+ * @typedef {"all" | "interrupt" | "restart" | "stop" | "close"} Action
+ * @typedef {{ where: RadioNodeList, address: HTMLInputElement, token: HTMLInputElement }} Fields
+ */
 
 const MARKUP = `
 <p class="live-state" role="status"></p>
@@ -15,7 +21,7 @@ const MARKUP = `
       placeholder="http://localhost:8888/?token=…"></label>
     <label>Token <input name="token" type="password" autocomplete="off"></label>
   </p>
-  <button class="live-start">Start</button>
+  <button type="submit" class="live-start">Start</button>
 </form>
 <p class="live-actions">
   <button type="button" data-action="all">Run all</button>
@@ -29,6 +35,7 @@ it. Tab indents; Escape and then Tab leaves the editor.</p>
 `;
 
 // Which actions make sense in a state.
+/** @type {Record<State, Action[]>} */
 const ACTIONS = {
   idle: ["close"],
   starting: ["stop"],
@@ -37,7 +44,12 @@ const ACTIONS = {
   failed: ["close"],
 };
 
-/** The address of a server and its token, from what a reader copies out of a terminal. */
+/**
+ * The address of a server and its token, from what a reader copies out of a terminal.
+ * @param {string} text
+ * @param {string} [token] - goes before the one in the address
+ * @returns {Server | null}
+ */
 export function parse(text, token = "") {
   let url;
   try {
@@ -54,7 +66,7 @@ export function parse(text, token = "") {
 export class Bar {
   /**
    * @param {Choice} choice
-   * @param {{start: (choice: Choice) => void, act: (action: string) => void}} wishes
+   * @param {{start: (choice: Choice) => void, act: (action: Action) => void}} wishes
    * @param {string} binder its host, or empty where the book names none
    */
   constructor(choice, wishes, binder) {
@@ -67,7 +79,8 @@ export class Bar {
     this.form = /** @type {HTMLFormElement} */ (this.bar.querySelector("form"));
     const server = /** @type {HTMLElement} */ (this.bar.querySelector(".live-server"));
     const { where, address, token } = this.fields();
-    this.bar.querySelector(".live-binder").textContent = `Binder (${binder}), free, no account`;
+    const free = /** @type {HTMLElement} */ (this.bar.querySelector(".live-binder"));
+    free.textContent = `Binder (${binder}), free, no account`;
     if (!binder) /** @type {HTMLElement} */ (this.form.querySelector("label")).hidden = true;
     where.value = choice.where;
     address.value = choice.where === "server" ? choice.address : "";
@@ -87,7 +100,7 @@ export class Bar {
       token.value = parsed.token;
       wishes.start({ where: "server", ...parsed });
     };
-    for (const button of this.buttons()) button.onclick = () => wishes.act(button.dataset.action);
+    for (const [button, action] of this.buttons()) button.onclick = () => wishes.act(action);
     document.body.append(this.bar);
     // The end of the page can be scrolled to above the bar.
     this.sizes = new ResizeObserver(() => {
@@ -97,16 +110,19 @@ export class Bar {
   }
 
   fields() {
-    const { where, address, token } = /** @type {any} */ (this.form.elements);
-    return { where, address, token };
+    return /** @type {HTMLFormControlsCollection & Fields} */ (this.form.elements);
   }
 
   buttons() {
-    return /** @type {NodeListOf<HTMLButtonElement>} */ (this.bar.querySelectorAll("[data-action]"));
+    /** @type {NodeListOf<HTMLButtonElement>} */
+    const found = this.bar.querySelectorAll("[data-action]");
+    return [...found].map((button) => {
+      return /** @type {const} */ ([button, /** @type {Action} */ (button.dataset.action)]);
+    });
   }
 
   /**
-   * @param {"idle" | "starting" | "ready" | "running" | "failed"} state
+   * @param {State} state
    * @param {string} [text]
    */
   tell(state, text) {
@@ -114,9 +130,9 @@ export class Bar {
     this.bar.dataset.state = state;
     if (text !== undefined) this.said.textContent = text;
     this.form.hidden = !["idle", "failed"].includes(state);
-    for (const button of this.buttons()) button.hidden = !ACTIONS[state].includes(button.dataset.action);
+    for (const [button, action] of this.buttons()) button.hidden = !ACTIONS[state].includes(action);
     // What had the focus may be gone: stay in the bar.
-    if (this.bar.contains(focused) && !focused.getClientRects().length) this.focus();
+    if (focused && this.bar.contains(focused) && !focused.getClientRects().length) this.focus();
   }
 
   focus() {
