@@ -226,7 +226,31 @@ def test_policy_allows_the_one_inline_script(published: Site) -> None:
         assert page.index("Content-Security-Policy") < page.index("<script>")
         assert "onclick" not in page
         assert "https:" not in policy
-    assert '<button data-action="print">' in published.page()
+    assert '<button data-action="print" type="button">' in published.page()
+
+
+def test_faults_of_the_theme_are_mended() -> None:
+    text = """<main id="main-content" class="bd-main" role="main">
+<button title="A &amp; B" data-x="a > b"> <svg></svg> </button>
+<button title="Print" type="submit">.pdf</button>
+<button title="Search" aria-label="Search it"><svg></svg></button>
+<div id="jb-print-docs-body" class="onlyprint"><h1> {title} </h1>
+<div id="print-main-content"><div id="jb-print-toc"><div>
+<h2> Contents </h2></div><nav><h2>kept</h2></nav></div></div></div>
+<article><h1>kept</h1></article>"""
+    assert publish.mended(text.replace("{title}", "A <em>title</em>")) == (
+        """<main id="main-content" class="bd-main">
+<button title="A &amp; B" data-x="a > b" aria-label="A &amp; B" type="button"> <svg></svg> </button>
+<button title="Print" type="submit">.pdf</button>
+<button title="Search" aria-label="Search it" type="button"><svg></svg></button>
+<div id="jb-print-docs-body" class="onlyprint"><p class="print-title">A <em>title</em></p>
+<div id="print-main-content"><div id="jb-print-toc"><div>
+<p class="print-contents">Contents</p></div><nav><h2>kept</h2></nav></div></div></div>
+<article><h1>kept</h1></article>"""
+    )
+    assert '<div id="jb-print-docs-body" class="onlyprint">\n<div' in publish.mended(
+        text.replace("{title}", "")
+    )
 
 
 def test_theme_is_light_until_a_script_says_otherwise(published: Site) -> None:

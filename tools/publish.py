@@ -105,6 +105,11 @@ ATTRIBUTE = re.compile(r"""([^\s"'=<>/]+)(?:\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"
 WORDLESS = frozenset(
     ("alt", "aria-label", "content", "d", "href", "points", "src", "style", "title", "transform")
 )
+# Faults of the theme's HTML, see `mended`.
+BUTTON = re.compile(rf"<button\b({INSIDE})>(.*?)</button>", re.DOTALL)
+MAIN_ROLE = re.compile(r'(<main\b[^<>]*?)\srole="main"')
+ON_PAPER = re.compile(r'<div id="jb-print-docs-body"(?:(?!<nav\b|</div>\s*</div>).)*', re.DOTALL)
+ON_PAPER_HEADINGS = re.compile(r"<h([12])>\s*(.*?)\s*</h\1>", re.DOTALL)
 CSS_URL = re.compile(r"""url\(\s*(["']?)([^"')]+)\1\s*\)""")
 CSS_IMPORT = re.compile(r"""@import\s+(?:url\()?\s*["']([^"']+)["']\s*\)?\s*;""")
 
@@ -434,7 +439,7 @@ class Publisher:
         text = SCRIPT.sub(script, head + end + body)
         text = ICON.sub(icon, text)
         text = HANDLER.sub(handler, text)
-        text = IMAGE.sub(image, text)
+        text = mended(IMAGE.sub(image, text))
         text = STATIC.sub(static, text)
         page.kept = sorted(
             {local(address) for address in SOURCE.findall(text)} | set(CARD.findall(head))
@@ -794,6 +799,38 @@ class Publisher:
 def without_comments(text: str) -> str:
     """Return HTML without comments, leaving alone what is verbatim."""
     return VERBATIM.sub(lambda match: match[0] if match[1] else "", text)
+
+
+def mended(text: str) -> str:
+    """Return HTML with what the theme's templates leave to wish for put right.
+
+    A button that only has a tooltip gets it as its name, and one without a type sends no form. What
+    only stands on paper, the page's title once more and that of its contents, are no headings.
+
+    >>> mended('<button title="Full screen"><svg></svg></button>')
+    '<button title="Full screen" aria-label="Full screen" type="button"><svg></svg></button>'
+    """
+
+    def button(match: re.Match[str]) -> str:
+        given = attributes(match[1])
+        added = ""
+        if (
+            "title" in given
+            and "aria-label" not in given
+            and not re.sub(r"<[^<>]*>", "", match[2]).strip()
+        ):
+            added += f' aria-label="{html.escape(given["title"])}"'
+        if "type" not in given:
+            added += ' type="button"'
+        return f"<button{match[1]}{added}>{match[2]}</button>"
+
+    def heading(match: re.Match[str]) -> str:
+        kind = "title" if match[1] == "1" else "contents"
+        return f'<p class="print-{kind}">{match[2]}</p>' if match[2] else ""
+
+    text = BUTTON.sub(button, text)
+    text = MAIN_ROLE.sub(r"\1", text)
+    return ON_PAPER.sub(lambda match: ON_PAPER_HEADINGS.sub(heading, match[0]), text)
 
 
 def squeeze(text: str) -> str:

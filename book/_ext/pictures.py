@@ -1,7 +1,7 @@
 """Pictures of figures: sized, so that nothing moves when they come, and fetched when they are near.
 
-`llmbook._myst_nb` gives each Matplotlib figure a picture for either theme. The one that is not shown
-is not fetched, since it is hidden and lazy; without scripts the light one is shown.
+`llmbook._myst_nb` gives each Matplotlib figure a picture for either theme. The one that is not
+shown is not fetched, since it is hidden and lazy; without scripts the light one is shown.
 """
 
 from __future__ import annotations

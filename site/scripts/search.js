@@ -16,10 +16,12 @@ const FRESH = 30_000; // milliseconds
  * @property {HTMLElement | null} [instead] - shown as long as nothing is asked
  */
 
-/** @returns {Promise<any>} */
+/** The search itself, which is loaded now. */
 async function searching() {
   await load("search");
-  return /** @type {any} */ (window).llmbook.search;
+  const search = window.llmbook?.search;
+  if (!search) throw new Error("the search has not set itself up");
+  return search;
 }
 
 /** @param {Parts} parts */

@@ -15,9 +15,9 @@ const come = new Map(); // the markup of solutions on their way from script to p
 /** @type {Map<string, Promise<void>>} */
 const running = new Map();
 
-const llmbook = (/** @type {any} */ (window).llmbook ??= {});
+const llmbook = (window.llmbook ??= {});
 /** What each file calls. */
-llmbook.solution = (/** @type {string} */ label, /** @type {string} */ markup) => {
+llmbook.solution = (label, markup) => {
   come.set(label, markup);
 };
 /** For tools that need the whole page, such as the one that prints the book. */
@@ -119,7 +119,7 @@ async function loadQuietly() {
 function firstSign(event) {
   for (const type of FIRST_SIGNS) removeEventListener(type, firstSign, { capture: true });
   // Who pays for each byte gets only what they open.
-  const frugal = /** @type {any} */ (navigator).connection?.saveData === true;
+  const frugal = navigator.connection?.saveData === true;
   if (!frugal) loadQuietly();
 }
 
