@@ -55,6 +55,7 @@ two</pre>
 """
 PAGE = '    <div class="cell_input"><p class="only-here">Code</p></div>\n'
 FOOT = """    <script defer src="{root}_static/scripts/bootstrap.js?digest=1"></script>
+    <script defer src="{root}_static/scripts/pydata-sphinx-theme.js?digest=1"></script>
   </body>
 </html>
 """
@@ -64,6 +65,10 @@ FILES = {
     "_static/book-theme.css": "/*! Licensed with thanks */ .added-by-script { color: green }",
     "_static/scripts/fontawesome.js": "throw new Error('never loaded');",
     "_static/scripts/bootstrap.js": "window.bootstrap = { never: 'never' };",
+    "_static/scripts/pydata-sphinx-theme.js": (
+        '(()=>{function I(){slow()}window.theme="kept","complete"===document.readyState'
+        '?I():window.addEventListener("load",I)})();'
+    ),
     "_static/doctools.js": "const Documentation = { name: 'documentation' };",
     "_static/favicon.svg": '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"/>',
     "_static/cards/index.png": "card",
@@ -186,7 +191,9 @@ def test_script_holds_the_themes_and_our_own(published: Site) -> None:
     script = published.asset("site.*.js")
     assert '"documentation"' in script
     assert "added-by-script" in script
-    assert "never loaded" not in script
+    assert "never" not in script
+    assert 'theme="kept"' in script
+    assert 'addEventListener("load"' not in script
 
 
 def test_scripts_find_what_they_ask_for(published: Site) -> None:
@@ -366,6 +373,13 @@ def test_page_with_what_cannot_be_published(site: Site, body: str, message: str)
 )
 def test_missing_file_is_named(site: Site, path: str, message: str) -> None:
     (site.source / path).unlink()
+    with pytest.raises(publish.PublishError, match=message):
+        site.publish()
+
+
+def test_part_of_the_theme_that_is_not_as_it_was_is_told(site: Site) -> None:
+    site.put("_static/scripts/pydata-sphinx-theme.js", "addEventListener('load', slow)")
+    message = r"theme\.js has 0 times, not once, the part that site/scripts/scrolling\.js stands"
     with pytest.raises(publish.PublishError, match=message):
         site.publish()
 

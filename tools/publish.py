@@ -47,11 +47,21 @@ POLICY = (
 # The theme's files that the site does without, and what stands for them.
 LEFT_OUT = {
     "fontawesome.js": "the drawings that this step puts in",
+    "bootstrap.js": "site/scripts/menus.js",
     "clipboard.min.js": "site/scripts/copy.js",
     "copybutton.js": "site/scripts/copy.js",
     "searchtools.js": "the site's own search",
     "language_data.js": "the site's own search",
     "searchindex.js": "the site's own search",
+}
+# The same of parts of its scripts, each a statement that has to be found there once.
+PARTS_LEFT_OUT = {
+    "pydata-sphinx-theme.js": {
+        re.compile(
+            r'"complete"===document\.readyState\?(\w+)\(\)'
+            r':window\.addEventListener\("load",\1\)'
+        ): "site/scripts/scrolling.js",
+    },
 }
 # Scripts that are needed only where a page has something of the class.
 NEEDED_BY = {"design-tabs.js": "sd-tab-label"}
@@ -453,6 +463,18 @@ class Publisher:
 
         return CSS_URL.sub(url, text)
 
+    def script(self, path: str) -> str:
+        """Return a script of the theme without the parts that the site does without."""
+        text = self.read(path, "a page").decode()
+        for part, instead in PARTS_LEFT_OUT.get(PurePosixPath(path).name, {}).items():
+            text, found = part.subn("void 0", text)
+            if found != 1:
+                raise PublishError(
+                    f"{path} has {found} times, not once, the part that {instead} stands for; "
+                    "compare it with the pattern in PARTS_LEFT_OUT"
+                )
+        return text
+
     def bundles(self, pages: dict[str, Page], remembered: dict[str, Any]) -> dict[str, Any]:
         """Return names of the style sheet and the scripts, made anew only if something changed."""
         everything = {word for page in pages.values() for word in page.words}
@@ -470,11 +492,9 @@ class Publisher:
         texts = {
             path.relative_to(self.own).as_posix(): path.read_text("utf-8") for path in own_scripts
         }
-        # Bootstrap's words are all those of the framework: assets.mjs lists what it really adds.
-        theirs = {path: self.read(path, "a page").decode() for path in scripts}
-        for name, text in (*theirs.items(), *texts.items()):
-            if not name.endswith("bootstrap.js"):
-                everything.update(re.findall(r"[A-Za-z_][\w-]*", text))
+        theirs = {path: self.script(path) for path in scripts}
+        for text in (*theirs.values(), *texts.values()):
+            everything.update(re.findall(r"[A-Za-z_][\w-]*", text))
         own_styles = sorted(
             (self.own / "styles").glob("*.css"), key=lambda p: (p.name != "book.css", p.name)
         )
