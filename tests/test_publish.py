@@ -237,8 +237,9 @@ def test_theme_is_light_until_a_script_says_otherwise(published: Site) -> None:
 
 def test_images_are_sized_and_light(published: Site) -> None:
     page = published.page()
-    assert '<img width="30" height="20" alt="A drawing" src="_images/drawing.svg">' in page
-    assert '<img width="64" height="48" alt="A photo" src="_images/photo.png" /></picture>' in page
+    assert '<img loading="lazy" width="30" height="20" alt="A drawing" src="_images/drawing.svg">' in page
+    photo = '<img loading="lazy" width="64" height="48" alt="A photo" src="_images/photo.png" />'
+    assert f"{photo}</picture>" in page
     [webp] = re.findall(r'<source srcset="(assets/photo\.[0-9a-f]{16}\.webp)"', page)
     photo = published.source / "_images/photo.png"
     with Image.open(published.target / webp) as light, Image.open(photo) as heavy:
@@ -295,7 +296,7 @@ def test_only_changed_pages_are_written(site: Site) -> None:
 def test_page_follows_its_images(site: Site) -> None:
     site.put("_images/drawing.svg", '<svg width="40px" height="50px"></svg>')
     assert sorted(site.publish().written) == ["_images/drawing.svg", "index.html"]
-    assert '<img width="40" height="50" alt="A drawing"' in site.page()
+    assert '<img loading="lazy" width="40" height="50" alt="A drawing"' in site.page()
 
 
 def test_pages_follow_the_style_sheet(site: Site) -> None:

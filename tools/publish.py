@@ -413,6 +413,8 @@ class Publisher:
             page.inputs[target] = self.digest_of(target)
             if not {"width", "height"} & given.keys() and (size := image_size(target, data)):
                 tag = f'<img width="{size[0]}" height="{size[1]}"{tag[4:]}'
+            if "loading" not in given:  # the theme's logos, in a menu that most readers never open
+                tag = f'<img loading="lazy"{tag[4:]}'
             if target.endswith((".png", ".jpg", ".jpeg")):
                 smaller = webp(data)
                 if smaller is not None:
