@@ -237,7 +237,10 @@ def test_theme_is_light_until_a_script_says_otherwise(published: Site) -> None:
 
 def test_images_are_sized_and_light(published: Site) -> None:
     page = published.page()
-    assert '<img loading="lazy" width="30" height="20" alt="A drawing" src="_images/drawing.svg">' in page
+    drawing = (
+        '<img loading="lazy" width="30" height="20" alt="A drawing" src="_images/drawing.svg">'
+    )
+    assert drawing in page
     photo = '<img loading="lazy" width="64" height="48" alt="A photo" src="_images/photo.png" />'
     assert f"{photo}</picture>" in page
     [webp] = re.findall(r'<source srcset="(assets/photo\.[0-9a-f]{16}\.webp)"', page)
@@ -426,6 +429,19 @@ def test_subset_keeps_the_letters_that_are_wanted() -> None:
         assert set(subset.getBestCmap()) == {ord("A"), 0x393}
     assert len(some) < font.stat().st_size / 10
     assert some == publish.subset(font, {"\N{GREEK CAPITAL LETTER GAMMA}", "A"})
+
+
+def test_font_classes_are_those_that_rules_end_in() -> None:
+    style = (
+        "@font-face{font-family:KaTeX_AMS;src:url(x)}.katex{font:1em/1.2 KaTeX_Main,serif}"
+        ".katex .mathbb,.katex .amsrm{color:red;font-family:KaTeX_AMS}"
+        ".katex .delim-size1>span{font-family:KaTeX_Size1}"
+    )
+    assert publish.font_classes(style) == {
+        "KaTeX_Main": {"katex"},
+        "KaTeX_AMS": {"mathbb", "amsrm"},
+        "KaTeX_Size1": {"span"},
+    }
 
 
 def test_merged_keeps_every_order() -> None:

@@ -74,6 +74,11 @@ INLINE = re.compile(
 HANDLERS = {"toggleFullScreen()": "fullscreen", "window.print()": "print"}
 # Formulas in these two fonts stand on every page that has any.
 MATH_FONTS = ("KaTeX_Main-Regular.woff2", "KaTeX_Math-Italic.woff2")
+# The other fonts for letters have a few of them on a few pages, in elements of these classes.
+RARE = re.compile(
+    r'\bclass="(?:[^"]* )?(amsrm|math(?:bb|cal|frak|scr|sf|tt))(?: [^"]*)?"[^<>]*>([^<]*)'
+)
+RARE_CLASSES = {"amsrm", *(f"math{kind}" for kind in ("bb", "cal", "frak", "scr", "sf", "tt"))}
 
 SLOT = "<!--slot-->"
 SCRIPT = re.compile(r"<script\b([^>]*)>(.*?)</script>[ \t]*\n?", re.DOTALL)
@@ -231,6 +236,7 @@ class Page:
     styles: list[str] = field(default_factory=list)  # paths below _build/html, in order
     scripts: list[str] = field(default_factory=list)
     letters: str = ""  # those beyond ASCII
+    rare: dict[str, str] = field(default_factory=dict)  # those in elements of the rare classes
     inputs: dict[str, str] = field(default_factory=dict)  # other files it depends on: their digests
     assets: list[str] = field(default_factory=list)  # what was made of them
     kept: list[str] = field(default_factory=list)  # what it names by the path of _build/html
@@ -443,6 +449,8 @@ class Publisher:
         )
         page.words = sorted(words(text))
         page.letters = "".join(sorted(letter for letter in set(text) if letter > "~"))
+        for name, some in RARE.findall(text):
+            page.rare[name] = "".join(sorted({*page.rare.get(name, ""), *html.unescape(some)}))
         return squeeze(text)
 
     # -- Style sheet and scripts ------------------------------------------------------------------
@@ -507,7 +515,15 @@ class Publisher:
             "scripts": [{"name": path, "text": text} for path, text in theirs.items()],
         }
         letters = {*map(chr, range(32, 127)), *(c for page in pages.values() for c in page.letters)}
-        key = digest(self.tool, json.dumps(job), json.dumps(texts), "".join(sorted(letters)))
+        rare = {
+            name: sorted({c for page in pages.values() for c in page.rare.get(name, "")})
+            for name in sorted(RARE_CLASSES)
+        }
+        key = digest(
+            self.tool,
+            *map(json.dumps, (job, texts, rare)),
+            "".join(sorted(letters)),
+        )
         job |= {
             "main": str(self.own / "scripts" / "main.js"),
             "inline": str(self.own / "scripts" / "inline.js"),
@@ -525,6 +541,7 @@ class Publisher:
         inputs: dict[str, str] = {}
         fonts: dict[str, str] = {}
         icons = {letter for letter in made["style"] if "\ue000" <= letter <= "\uf8ff"}
+        families = font_classes(made["style"])
 
         def named(match: re.Match[str]) -> str:
             path = match[2]
@@ -536,7 +553,12 @@ class Publisher:
             # Of the fonts for formulas, the letters that the book has are a third or less.
             whole = self.node_modules / "katex/dist/fonts" / name.replace(".woff2", ".ttf")
             if name.startswith("KaTeX_") and whole.is_file():
-                some = subset(whole, letters, layout_features=["*"], hinting=True)
+                classes = families.get(family := name.partition("-")[0], set())
+                few = classes and classes <= RARE_CLASSES
+                wanted = {c for name in classes for c in rare[name]} if few else letters
+                # Of use to small letters on coarse screens.
+                hinting = family in ("KaTeX_Main", "KaTeX_Math")
+                some = subset(whole, wanted, layout_features=["*"], hinting=hinting)
                 if len(some) < (self.source / path).stat().st_size:
                     fonts[name] = self.named(name.replace(".woff2", ".woff"), some)
                     return f'url({fonts[name]}) format("woff")'
@@ -777,6 +799,22 @@ class Publisher:
                     file.rmdir()
             elif file.relative_to(self.target).as_posix() not in self.produced:
                 file.unlink()
+
+
+def font_classes(style: str) -> dict[str, set[str]]:
+    """Return the classes that the rules of a style sheet give each of KaTeX's fonts to.
+
+    >>> font_classes(".katex .mathbb,.katex .amsrm{font-family:KaTeX_AMS}")["KaTeX_AMS"] == {
+    ...     "mathbb", "amsrm"
+    ... }
+    True
+    """
+    found: dict[str, set[str]] = {}
+    for selectors, family in re.findall(r"([^{}]*)\{[^{}]*?\bfont[^:;]*:[^;}]*?(KaTeX_\w+)", style):
+        if "@font-face" not in selectors:
+            ends = (re.split(r"[\s.>]", selector)[-1] for selector in selectors.split(","))
+            found.setdefault(family, set()).update(ends)
+    return found
 
 
 def squeeze(text: str) -> str:

@@ -266,6 +266,37 @@ def test_keyboard_reaches_code_that_is_wider_than_its_place(page: Any) -> None:
     page.wait_for_function(reached, arg=code.element_handle())
 
 
+def test_rare_letters_are_in_the_fonts_made_for_them(page: Any) -> None:
+    """A letter that such a font lacks would be one of the system's."""
+    rare = ".katex-html :is(.mathbb, .amsrm, .mathcal)"
+    tools = page.context.new_cdp_session(page)
+    tools.send("DOM.enable")
+    tools.send("CSS.enable")
+    letters = 0
+    for path in pages():
+        if not re.search(
+            r'class="m\w+ (?:mathbb|amsrm|mathcal)"', (SITE / path).read_text("utf-8")
+        ):
+            continue
+        page.goto(path)
+        page.evaluate(
+            """async () => {
+              for (const box of document.querySelectorAll("section, details")) {
+                box.style.contentVisibility = "visible";
+                box.open = true;
+              }
+              await document.fonts.ready;
+            }"""
+        )
+        root = tools.send("DOM.getDocument")["root"]["nodeId"]
+        found = tools.send("DOM.querySelectorAll", {"nodeId": root, "selector": rare})
+        for node in found["nodeIds"]:
+            used = tools.send("CSS.getPlatformFontsForNode", {"nodeId": node})["fonts"]
+            assert all(font["isCustomFont"] for font in used), (path, used)
+            letters += sum(font["glyphCount"] for font in used)
+    assert letters > 10
+
+
 def test_formulas_are_in_their_fonts(page: Any) -> None:
     page.goto(PAGE)
     loaded = page.evaluate(

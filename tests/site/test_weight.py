@@ -14,7 +14,7 @@ SECOND_PAGE = 60 * KIB
 SHIFT = 0.02
 SCREENS = {"phone": {"width": 412, "height": 823}, "desktop": {"width": 1280, "height": 900}}
 
-# The pages that readers read; of the solutions' own pages, for readers without scripts, the largest.
+# The pages that readers read, and of those with one solution, for who has no scripts, the largest.
 SOLUTIONS = [path for path in pages() if "/solution-" in path]
 READ = [path for path in pages() if path not in SOLUTIONS]
 LARGEST = sorted(SOLUTIONS, key=lambda path: (SITE / path).stat().st_size)[-1:]
@@ -52,6 +52,7 @@ def server() -> Iterator[weigh.CountingServer]:
 def test_page_is_light(server: weigh.CountingServer, browser: Any, path: str) -> None:
     front = "index.html"
     weight = weigh.weigh(server, browser, path, front if path != front else "glossary.html")
+    assert weight.second is not None
     sent = [name for name, _ in weight.first.requests]
     assert f"/{path}" in sent
     assert len([name for name in sent if "/assets/site." in name and name.endswith(".js")]) == 1
