@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)/tools
 
 .DEFAULT_GOAL := help
-.PHONY: help book links serve live notebooks lab test nbval nbval-settings lint format bench experiment pdf picture lock clean clean-environment environment browser
+.PHONY: help book links serve live notebooks lab test nbval nbval-settings lint format bench bench-site experiment pdf picture lock clean clean-environment environment browser
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -70,6 +70,9 @@ bench: environment  ## time and memory, side by side
 	python benchmarks/performer.py
 	python benchmarks/tokenizer.py
 	python benchmarks/training.py
+
+bench-site: browser book  ## the site's pages in Lighthouse, on a phone (PAGES="gpt/counting", RUNS=1)
+	python benchmarks/pages.py $(PAGES) $(if $(RUNS),--runs $(RUNS))
 
 experiment: environment  ## run the experiment NAME=… and record it in src/llmbook/records
 	python experiments/run.py $(NAME)

@@ -57,6 +57,7 @@ two</pre>
 """
 PAGE = '    <div class="cell_input"><p class="only-here">Code</p></div>\n'
 FOOT = """    <script defer src="{root}_static/scripts/bootstrap.js?digest=1"></script>
+    <script defer src="{root}_static/scripts/pydata-sphinx-theme.js?digest=1"></script>
   </body>
 </html>
 """
@@ -65,7 +66,11 @@ FILES = {
     "_static/basic.css": ".never { color: blue } .only-here { background: url(dot.png) }",
     "_static/book-theme.css": "/*! Licensed with thanks */ .added-by-script { color: green }",
     "_static/scripts/fontawesome.js": "throw new Error('never loaded');",
-    "_static/scripts/bootstrap.js": "window.bootstrap = { kept: localStorage.getItem(NAME) };",
+    "_static/scripts/bootstrap.js": "window.bootstrap = { never: 'never' };",
+    "_static/scripts/pydata-sphinx-theme.js": (
+        '(()=>{function I(){slow()}window.theme="kept "+NAME,"complete"===document.readyState'
+        '?I():window.addEventListener("load",I)})();'
+    ),
     "_static/doctools.js": "throw new Error('never loaded');",
     "_static/documentation_options.js": "const NAME = 'theme' + '-name';",
     "_static/favicon.svg": '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"/>',
@@ -187,11 +192,11 @@ def test_style_sheet_holds_what_pages_and_scripts_use(published: Site) -> None:
 def test_script_holds_the_themes_and_our_own(published: Site) -> None:
     script = published.asset("site.*.js")
     assert "added-by-script" in script
-    assert '"theme-name"' in script
     # Ours first; theirs get a storage that does not throw.
-    assert script.index("added-by-script") < script.index("theme-name")
+    assert script.index("added-by-script") < script.index("kept ")
     assert script.rstrip().endswith("(...window.llmbook.themeStorage);")
-    assert "never loaded" not in script
+    assert "never" not in script
+    assert 'addEventListener("load"' not in script
 
 
 def test_scripts_find_what_they_ask_for(published: Site) -> None:
@@ -259,8 +264,12 @@ def test_theme_is_light_until_a_script_says_otherwise(published: Site) -> None:
 
 def test_images_are_sized_and_light(published: Site) -> None:
     page = published.page()
-    assert '<img width="30" height="20" alt="A drawing" src="_images/drawing.svg">' in page
-    assert '<img width="64" height="48" alt="A photo" src="_images/photo.png" /></picture>' in page
+    drawing = (
+        '<img loading="lazy" width="30" height="20" alt="A drawing" src="_images/drawing.svg">'
+    )
+    assert drawing in page
+    photo = '<img loading="lazy" width="64" height="48" alt="A photo" src="_images/photo.png" />'
+    assert f"{photo}</picture>" in page
     [webp] = re.findall(r'<source srcset="(assets/photo\.[0-9a-f]{16}\.webp)"', page)
     photo = published.source / "_images/photo.png"
     with Image.open(published.target / webp) as light, Image.open(photo) as heavy:
@@ -317,7 +326,7 @@ def test_only_changed_pages_are_written(site: Site) -> None:
 def test_page_follows_its_images(site: Site) -> None:
     site.put("_images/drawing.svg", '<svg width="40px" height="50px"></svg>')
     assert sorted(site.publish().written) == ["_images/drawing.svg", "index.html"]
-    assert '<img width="40" height="50" alt="A drawing"' in site.page()
+    assert '<img loading="lazy" width="40" height="50" alt="A drawing"' in site.page()
 
 
 def test_pages_follow_the_style_sheet(site: Site) -> None:
@@ -455,6 +464,13 @@ def test_missing_file_is_named(site: Site, path: str, message: str) -> None:
         site.publish()
 
 
+def test_part_of_the_theme_that_is_not_as_it_was_is_told(site: Site) -> None:
+    site.put("_static/scripts/pydata-sphinx-theme.js", "addEventListener('load', slow)")
+    message = r"theme\.js has 0 times, not once, the part that site/scripts/scrolling\.js stands"
+    with pytest.raises(publish.PublishError, match=message):
+        site.publish()
+
+
 def test_scripts_hold_nothing_that_pages_lose(site: Site) -> None:
     site.put("part/page/solution-one.0123456789.js", r'"<i class=\"fas fa-sun\"></i>"')
     with pytest.raises(publish.PublishError, match="solution-one"):
@@ -516,6 +532,19 @@ def test_orders_that_contradict_each_other_are_told() -> None:
 def test_examples_in_docstrings_hold() -> None:
     assert doctest.testmod(publish).attempted
     assert not doctest.testmod(publish).failed
+
+
+def test_font_classes_are_those_that_rules_end_in() -> None:
+    style = (
+        "@font-face{font-family:KaTeX_AMS;src:url(x)}.katex{font:1em/1.2 KaTeX_Main,serif}"
+        ".katex .mathbb,.katex .amsrm{color:red;font-family:KaTeX_AMS}"
+        ".katex .delim-size1>span{font-family:KaTeX_Size1}"
+    )
+    assert publish.font_classes(style) == {
+        "KaTeX_Main": {"katex"},
+        "KaTeX_AMS": {"mathbb", "amsrm"},
+        "KaTeX_Size1": {"span"},
+    }
 
 
 def test_words_are_what_selectors_name() -> None:

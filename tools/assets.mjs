@@ -12,20 +12,14 @@ import { PurgeCSS } from "purgecss";
 const TARGET = ["chrome111", "firefox113", "safari16.4"];
 const CSS_TARGETS = { chrome: 111 << 16, firefox: 113 << 16, safari: (16 << 16) | (4 << 8) };
 
-// What Bootstrap, Plotly and the browser add to a page; all other words are in the pages and in the
+// What Plotly and the theme's search words add to a page; all other words are in the pages and in the
 // scripts, which are searched.
-const ADDED_BY_SCRIPTS = [
-  /^(show|showing|hiding|fade|collaps(e|ed|ing)|active|disabled|drop(up|down|end|start))$/,
-  /^(bs-)?tooltip/,
-  /^(js-)?plotly/,
-  /^highlighted$/,
-];
+const ADDED_BY_SCRIPTS = [/^(js-)?plotly/, /^highlighted$/];
 const ANY_VALUE = [
   "aria-expanded",
   "aria-pressed",
   "aria-selected",
   "data-mode",
-  "data-popper-placement",
   "data-theme",
   "disabled",
   "hidden",

@@ -48,6 +48,7 @@ POLICY = (
 # The theme's files that the site does without, and what stands for them.
 LEFT_OUT = {
     "fontawesome.js": "the drawings that this step puts in",
+    "bootstrap.js": "site/scripts/menus.js",
     "clipboard.min.js": "site/scripts/copy.js",
     "copybutton.js": "site/scripts/copy.js",
     "searchtools.js": "the site's own search",
@@ -55,6 +56,15 @@ LEFT_OUT = {
     "searchindex.js": "the site's own search",
     "sphinx_highlight.js": "the site's own search",
     "doctools.js": "the site's own search",  # its keys, and words for the scripts above
+}
+# The same of parts of its scripts, each a statement that has to be found there once.
+PARTS_LEFT_OUT = {
+    "pydata-sphinx-theme.js": {
+        re.compile(
+            r'"complete"===document\.readyState\?(\w+)\(\)'
+            r':window\.addEventListener\("load",\1\)'
+        ): "site/scripts/scrolling.js",
+    },
 }
 # Scripts that are needed only where a page has something of the class.
 NEEDED_BY = {"design-tabs.js": "sd-tab-label"}
@@ -67,6 +77,11 @@ INLINE = re.compile(
 HANDLERS = {"toggleFullScreen()": "fullscreen", "window.print()": "print"}
 # Formulas in these two fonts stand on every page that has any.
 MATH_FONTS = ("KaTeX_Main-Regular.woff2", "KaTeX_Math-Italic.woff2")
+# The other fonts for letters have a few of them on a few pages, in elements of these classes.
+RARE = re.compile(
+    r'\bclass="(?:[^"]* )?(amsrm|math(?:bb|cal|frak|scr|sf|tt))(?: [^"]*)?"[^<>]*>([^<]*)'
+)
+RARE_CLASSES = {"amsrm", *(f"math{kind}" for kind in ("bb", "cal", "frak", "scr", "sf", "tt"))}
 
 SLOT = "<!--slot-->"
 # The attributes of a tag: a value may hold anything but its quote.
@@ -234,6 +249,7 @@ class Page:
     styles: list[str] = field(default_factory=list)  # paths below _build/html, in order
     scripts: list[str] = field(default_factory=list)
     letters: str = ""  # those beyond ASCII
+    rare: dict[str, str] = field(default_factory=dict)  # those in elements of the rare classes
     inputs: dict[str, str] = field(default_factory=dict)  # other files it depends on: their digests
     assets: list[str] = field(default_factory=list)  # what was made of them
     kept: list[str] = field(default_factory=list)  # what it names by the path of _build/html
@@ -418,6 +434,8 @@ class Publisher:
             page.inputs[target] = self.digest_of(target)
             if not {"width", "height"} & given.keys() and (size := image_size(target, data)):
                 tag = f'<img width="{size[0]}" height="{size[1]}"{tag[4:]}'
+            if "loading" not in given:  # the theme's logos, in a menu that most readers never open
+                tag = f'<img loading="lazy"{tag[4:]}'
             if target.endswith((".png", ".jpg", ".jpeg")):
                 smaller = webp(data)
                 if smaller is not None:
@@ -447,6 +465,8 @@ class Publisher:
         page.pictures = sorted(set(PICTURE.findall(text)))
         page.words = sorted(words(text))
         page.letters = "".join(sorted(letter for letter in set(text) if letter > "~"))
+        for name, some in RARE.findall(text):
+            page.rare[name] = "".join(sorted({*page.rare.get(name, ""), *html.unescape(some)}))
         return squeeze(text)
 
     # -- Style sheet and scripts ------------------------------------------------------------------
@@ -469,6 +489,18 @@ class Publisher:
 
         return CSS_URL.sub(url, text)
 
+    def script(self, path: str) -> str:
+        """Return a script of the theme without the parts that the site does without."""
+        text = self.read(path, "a page").decode()
+        for part, instead in PARTS_LEFT_OUT.get(PurePosixPath(path).name, {}).items():
+            text, found = part.subn("void 0", text)
+            if found != 1:
+                raise PublishError(
+                    f"{path} has {found} times, not once, the part that {instead} stands for; "
+                    "compare it with the pattern in PARTS_LEFT_OUT"
+                )
+        return text
+
     def bundles(self, pages: dict[str, Page], remembered: dict[str, Any]) -> dict[str, Any]:
         """Return names of the style sheet and the scripts, made anew only if something changed."""
         everything = {word for page in pages.values() for word in page.words}
@@ -486,11 +518,9 @@ class Publisher:
         texts = {
             path.relative_to(self.own).as_posix(): path.read_text("utf-8") for path in own_scripts
         }
-        # Bootstrap's words are all those of the framework: assets.mjs lists what it really adds.
-        theirs = {path: self.read(path, "a page").decode() for path in scripts}
-        for name, text in (*theirs.items(), *texts.items()):
-            if not name.endswith("bootstrap.js"):
-                everything.update(re.findall(r"[A-Za-z_][\w-]*", text))
+        theirs = {path: self.script(path) for path in scripts}
+        for text in (*theirs.values(), *texts.values()):
+            everything.update(re.findall(r"[A-Za-z_][\w-]*", text))
         own_styles = sorted(
             (self.own / "styles").glob("*.css"), key=lambda p: (p.name != "book.css", p.name)
         )
@@ -501,7 +531,15 @@ class Publisher:
             "scripts": [{"name": path, "text": text} for path, text in theirs.items()],
         }
         letters = {*map(chr, range(32, 127)), *(c for page in pages.values() for c in page.letters)}
-        key = digest(self.tool, json.dumps(job), json.dumps(texts), "".join(sorted(letters)))
+        rare = {
+            name: sorted({c for page in pages.values() for c in page.rare.get(name, "")})
+            for name in sorted(RARE_CLASSES)
+        }
+        key = digest(
+            self.tool,
+            *map(json.dumps, (job, texts, rare)),
+            "".join(sorted(letters)),
+        )
         job |= {
             "main": str(self.own / "scripts" / "main.js"),
             "inline": str(self.own / "scripts" / "inline.js"),
@@ -519,6 +557,7 @@ class Publisher:
         inputs: dict[str, str] = {}
         fonts: dict[str, str] = {}
         icons = {letter for letter in made["style"] if "\ue000" <= letter <= "\uf8ff"}
+        families = font_classes(made["style"])
 
         def named(match: re.Match[str]) -> str:
             path = match[2]
@@ -530,7 +569,12 @@ class Publisher:
             # Of the fonts for formulas, the letters that the book has are a third or less.
             whole = self.node_modules / "katex/dist/fonts" / name.replace(".woff2", ".ttf")
             if name.startswith("KaTeX_") and whole.is_file():
-                some = subset(whole, letters, layout_features=["*"], hinting=True)
+                classes = families.get(family := name.partition("-")[0], set())
+                few = classes and classes <= RARE_CLASSES
+                wanted = {c for name in classes for c in rare[name]} if few else letters
+                # Of use to small letters on coarse screens.
+                hinting = family in ("KaTeX_Main", "KaTeX_Math")
+                some = subset(whole, wanted, layout_features=["*"], hinting=hinting)
                 if len(some) < (self.source / path).stat().st_size:
                     fonts[name] = self.named(name.replace(".woff2", ".woff"), some)
                     return f'url({fonts[name]}) format("woff")'
@@ -831,6 +875,22 @@ def mended(text: str) -> str:
     text = BUTTON.sub(button, text)
     text = MAIN_ROLE.sub(r"\1", text)
     return ON_PAPER.sub(lambda match: ON_PAPER_HEADINGS.sub(heading, match[0]), text)
+
+
+def font_classes(style: str) -> dict[str, set[str]]:
+    """Return the classes that the rules of a style sheet give each of KaTeX's fonts to.
+
+    >>> font_classes(".katex .mathbb,.katex .amsrm{font-family:KaTeX_AMS}")["KaTeX_AMS"] == {
+    ...     "mathbb", "amsrm"
+    ... }
+    True
+    """
+    found: dict[str, set[str]] = {}
+    for selectors, family in re.findall(r"([^{}]*)\{[^{}]*?\bfont[^:;]*:[^;}]*?(KaTeX_\w+)", style):
+        if "@font-face" not in selectors:
+            ends = (re.split(r"[\s.>]", selector)[-1] for selector in selectors.split(","))
+            found.setdefault(family, set()).update(ends)
+    return found
 
 
 def squeeze(text: str) -> str:

@@ -155,12 +155,14 @@ addEventListener("DOMContentLoaded", () => {
     const part = (/** @type {string} */ of) => /** @type {any} */ (found.querySelector(of));
     const input = part("input");
     input.value = new URLSearchParams(location.search).get("q") ?? "";
-    connect({
+    const parts = {
       input,
       status: part("[role=status]"),
       list: part("ol"),
       instead: part(".search-pages"),
-    });
+    };
+    if (input.value) connect(parts);
+    else input.addEventListener("input", () => connect(parts), { once: true });
     input.form.addEventListener("submit", (/** @type {Event} */ event) => event.preventDefault());
     input.focus();
   }

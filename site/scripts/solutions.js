@@ -8,7 +8,8 @@
 import { addPart } from "./parts.js";
 
 const STAND_IN = "a[data-solution]";
-const FIRST_SIGNS = ["keydown", "pointerdown", "pointermove", "scroll"];
+// What only a reader does: pages also scroll by themselves, to where the reader was or in a sidebar.
+const FIRST_SIGNS = ["keydown", "pointerdown", "wheel"];
 
 /** @type {Map<string, string>} */
 const come = new Map(); // the markup of solutions on their way from script to page
