@@ -83,7 +83,12 @@ function dialogFor(wanted) {
     '<p role="status"></p><div class="print-choice-buttons">' +
     '<button type="button" class="btn btn-primary" value="print">Print</button>' +
     '<button type="button" class="btn btn-secondary" value="cancel">Cancel</button></div>';
-  dialog.addEventListener("close", () => dialog.remove());
+  // The menu that led here has closed, so the focus goes back to its button.
+  const opener = document.activeElement?.closest(".dropdown")?.querySelector("button");
+  dialog.addEventListener("close", () => {
+    dialog.remove();
+    opener?.focus();
+  });
   return dialog;
 }
 

@@ -69,7 +69,7 @@ FAINT = r"""
 CUT = """
 () => [...document.querySelectorAll("body *")].filter((e) => {
   const { overflowX, overflowY, textOverflow, clipPath, position } = getComputedStyle(e);
-  if (e.closest(".katex, svg, .visually-hidden, dialog:not([open])") || !e.textContent.trim()) {
+  if (e.closest(".katex-display, .katex, svg, .visually-hidden, dialog:not([open])") || !e.textContent.trim()) {
     return false;
   }
   if (clipPath !== "none" || !e.checkVisibility() || e.clientHeight < 2) return false;
@@ -148,7 +148,7 @@ def test_figures_move_only_where_they_may(
     """A figure whose slider plays an animation, made of one whose slider changes it at once."""
     page = visit("offline.html", reduced_motion=motion)
     path = _with_slider()
-    body = (SITE / path).read_text("utf-8").replace('"method":"restyle"', '"method":"animate"')
+    body = re.sub(r'"method":"\w+"', '"method":"animate"', (SITE / path).read_text("utf-8"))
     page.route(f"**/{path}", lambda route: route.fulfill(body=body, content_type="text/html"))
     page.goto(path)
     open_everything(page)
@@ -179,8 +179,8 @@ def test_forced_colors(visit: Callable[..., Any], path: str, theme: str, scheme:
         """() => [...document.querySelectorAll(".matplotlib-figure, .plotly-figure, svg.plane")]
           .map((e) => getComputedStyle(e).backgroundColor)"""
     )
-    light = {"light": ["rgb(255, 255, 255)"], "dark": ["rgb(20, 24, 30)"]}[theme]
-    assert set(papers) <= set(light)
+    paper = {"light": "rgb(255, 255, 255)", "dark": "rgb(18, 18, 18)"}[theme]
+    assert set(papers) <= {paper}
     # The place where one is has more than a color.
     here = page.locator(".bd-links .current > a.current, .bd-links .current.active > a").first
     border = here.evaluate("(e) => getComputedStyle(e).borderLeftStyle")
@@ -260,7 +260,9 @@ def test_figure_that_the_reader_set_is_printed_in_the_colors_of_paper(
     slider.focus()
     page.keyboard.press("End")
     page.emulate_media(media="print")
-    words = page.locator(".plotly-figure:has([data-used]) .xtick text").first
+    words = page.locator(
+        ".plotly-figure:has([data-used]) :is(.xtick text, .ytick text, .gtitle, .legendtext)"
+    ).first
     page.wait_for_function(
         "(e) => getComputedStyle(e).fill === getComputedStyle(document.body).color",
         arg=words.element_handle(),
