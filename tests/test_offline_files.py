@@ -25,12 +25,18 @@ SITE = {
     "assets/site.1.css": "p {}",
     "assets/site.1.js": "1",
     "assets/font.1.woff2": "font",
+    "assets/search.1.js": "search",
+    "data/exercises.js": "exercises",
+    "data/search-index.js": "index",
+    "search.html": "<head></head>search",
+    "cards/one.png": "card",
     "site.webmanifest": "{}",
     "_sources/part/one.ipynb": "{}",
     "feed.xml": "<feed/>",
     "objects.inv": "",
     ".nojekyll": "",
 }
+SEARCH = ["assets/search.1.js", "data/search-index.js", "search.html"]
 START = [
     "index.html",
     "site.webmanifest",
@@ -71,6 +77,7 @@ def test_list_has_what_readers_need_with_sizes(site: Path) -> None:
         "feed.xml",
         "objects.inv",
         ".nojekyll",
+        "cards/one.png",
         "part/one/solution-first.html",
     }
     assert sizes.keys() == SITE.keys() - left_out
@@ -84,7 +91,7 @@ def test_worker_knows_its_release(site: Path) -> None:
     worker = written["service-worker.js"].decode()
     release = json.loads(re.search(r"^const RELEASE = (.*);$", worker, re.M)[1])
     listing = json.loads(written["offline.json"])
-    assert release == {"version": listing["version"], "start": START}
+    assert release == {"version": listing["version"], "start": START, "search": SEARCH}
     assert complete(site) == written  # nothing of its own is among the files
     (site / "part/one.html").write_text("<head></head>two")
     assert complete(site)["service-worker.js"] != written["service-worker.js"]
@@ -98,7 +105,7 @@ def test_archive_is_the_site_in_a_folder(site: Path) -> None:
         front = archive.read("llm-workbook/index.html").decode()
     assert all(name.startswith("llm-workbook/") for name in names)
     inside = {name.removeprefix("llm-workbook/") for name in names}
-    assert inside == SITE.keys() - {"site.webmanifest", "feed.xml", ".nojekyll"}
+    assert inside == SITE.keys() - {"site.webmanifest", "feed.xml", ".nojekyll", "cards/one.png"}
     assert "preload" not in front
     assert "manifest" not in front
     assert 'href="assets/site.1.css"' in front

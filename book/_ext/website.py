@@ -7,6 +7,7 @@ from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.writers.html5 import HTML5Translator
 
 from formulas import package
 from plotly_pictures import plotly_bundle
@@ -70,8 +71,29 @@ def plain_bibliography(
         )
 
 
+def visit_entry(self: Any, node: nodes.entry) -> None:
+    """Begin a cell of a table; an empty one is no heading, and below an empty corner are headings.
+
+    Markdown has no other way to say that the cells of the first column name their rows.
+    """
+    column, group = node.parent.column, node.parent.parent.parent
+    HTML5Translator.visit_entry(self, node)
+    if node.astext().strip() or any(node.findall(nodes.image)):
+        return
+    node.clear()
+    self.body[-1] = re.sub(r"^<th\b", "<td", self.body[-1])
+    self.context[-1] = "</td>\n"
+    if column == 0 and isinstance(node.parent.parent, nodes.thead):
+        group.stubs[0] = True
+
+
+def depart_entry(self: Any, node: nodes.entry) -> None:
+    HTML5Translator.depart_entry(self, node)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the handlers; launch links after the theme's own, which has priority 501."""
+    app.add_node(nodes.entry, override=True, html=(visit_entry, depart_entry))
     app.connect("builder-inited", copy_vendored)
     app.connect("html-page-context", link_notebooks, priority=600)
     app.connect("html-page-context", plain_bibliography)

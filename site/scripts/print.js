@@ -1,5 +1,6 @@
 // Asks what of the closed boxes is to be printed, remembers it, and opens for the printer what the
-// reader wants to have on paper. Printing from the browser's own menu follows the last choice.
+// reader wants to have on paper. Printing from the browser's own menu follows the last choice. Paper
+// is white, so what is printed has the light theme's colors.
 
 import { loadAll } from "./solutions.js";
 
@@ -36,7 +37,20 @@ let forNow;
 /** @type {HTMLDetailsElement[]} */
 let opened = [];
 
+const dark = matchMedia("(prefers-color-scheme: dark)");
+
+/** @param {boolean} printing */
+function dress(printing) {
+  const { dataset } = document.documentElement;
+  const own = dataset.mode === "dark" || (dataset.mode !== "light" && dark.matches);
+  dataset.theme = own && !printing ? "dark" : "light";
+}
+
+// Tools that ask for the look of paper send no event of their own.
+matchMedia("print").addEventListener("change", ({ matches }) => dress(matches));
+
 addEventListener("beforeprint", () => {
+  dress(true);
   const wanted = forNow ?? choice();
   for (const kind of KINDS) document.documentElement.classList.toggle(`print-no-${kind}`, !wanted[kind]);
   for (const box of document.querySelectorAll(BOXES)) {
@@ -49,6 +63,7 @@ addEventListener("beforeprint", () => {
 });
 
 addEventListener("afterprint", () => {
+  dress(false);
   for (const box of opened) box.open = false;
   opened = [];
 });
@@ -68,7 +83,12 @@ function dialogFor(wanted) {
     '<p role="status"></p><div class="print-choice-buttons">' +
     '<button type="button" class="btn btn-primary" value="print">Print</button>' +
     '<button type="button" class="btn btn-secondary" value="cancel">Cancel</button></div>';
-  dialog.addEventListener("close", () => dialog.remove());
+  // The menu that led here has closed, so the focus goes back to its button.
+  const opener = document.activeElement?.closest(".dropdown")?.querySelector("button");
+  dialog.addEventListener("close", () => {
+    dialog.remove();
+    opener?.focus();
+  });
   return dialog;
 }
 

@@ -2,10 +2,11 @@
 //
 // One cache holds all that is kept. What is named by its content (assets/) is taken from there first;
 // everything else is shown as it was kept while a newer copy is fetched for the next time. A new
-// release fetches the kept pages anew and then drops what the site no longer has.
+// release fetches the kept pages anew and then drops what the site no longer has. Who goes on to a
+// second page gets the search as well, so that it finds what is kept without network.
 
-// The publish step writes the version and the files to start with here.
-const RELEASE = { version: "", start: [""] };
+// The publish step writes the version, the files to start with and those of the search here.
+const RELEASE = { version: "", start: [""], search: [""] };
 
 const CACHE = "llmbook";
 const LIST = "offline.json";
@@ -13,7 +14,7 @@ const OFFLINE_PAGE = "offline.html";
 const WHOLE = "offline-whole"; // kept when the reader has saved the whole book
 // Downloads and what only machines read go to the network, as if there were no service worker.
 const LEFT_ALONE =
-  /^(_sources\/|service-worker\.js$|offline\.json$|.*\.(ipynb|zip|pdf|xml|txt|inv)$)/;
+  /^(_sources\/|cards\/|service-worker\.js$|offline\.json$|.*\.(ipynb|zip|pdf|xml|txt|inv)$)/;
 const CHANGES_NEVER = /^assets\//;
 
 const worker = /** @type {ServiceWorkerGlobalScope & typeof globalThis} */ (self);
@@ -83,6 +84,17 @@ async function renew() {
   }
 }
 
+/** Keep the search, but for readers who save data: they get it when they use it. */
+async function keepSearch() {
+  /** @type {WorkerNavigator & { connection?: { saveData: boolean } }} */
+  const { connection } = worker.navigator; // only Chromium's browsers tell it
+  if (connection?.saveData) return;
+  const cache = await caches.open(CACHE);
+  for (const path of RELEASE.search) {
+    if (!(await cache.match(address(path)))) await add(cache, path);
+  }
+}
+
 async function answer(/** @type {FetchEvent} */ event, /** @type {string} */ path) {
   const cache = await caches.open(CACHE);
   const kept = await cache.match(address(path));
@@ -133,5 +145,9 @@ worker.addEventListener("fetch", (event) => {
   if (event.request.method !== "GET" || event.request.headers.has("range")) return;
   const path = pathOf(event.request.url);
   if (path === null || LEFT_ALONE.test(path)) return;
-  event.respondWith(answer(event, path));
+  const answered = answer(event, path);
+  event.respondWith(answered);
+  if (event.request.mode === "navigate") {
+    event.waitUntil(answered.then(keepSearch).catch(() => {})); // offline: another page will do
+  }
 });

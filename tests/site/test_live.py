@@ -204,6 +204,21 @@ def test_pressing_the_button_asks_nobody_else(reader: Reader, site: str) -> None
     assert not reader.console
 
 
+def test_code_of_a_solution_that_comes_later_is_live_too(reader: Reader) -> None:
+    page = reader.page
+    waiting = "document.querySelectorAll('details.solution a[data-solution]').length"
+    page.evaluate("document.querySelector('.article-header-buttons .live-button').click()")
+    reader.says("can be edited", "idle", timeout=10_000)
+    assert page.evaluate(waiting) > 0
+    page.evaluate("window.llmbook.solutions()")
+    page.wait_for_function(f"() => {waiting} === 0")
+    code = page.locator(".bd-article .cell:has(> .cell_input pre)")
+    inside = page.locator("details.solution .live-cell")
+    assert inside.count() > 0
+    assert page.locator(".bd-article .live-cell").count() == code.count()
+    assert page.locator(".live-cell > .cell_input > .live-tools").count() == code.count()
+
+
 # -- A real server --------------------------------------------------------------------------------
 
 

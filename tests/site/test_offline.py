@@ -17,6 +17,7 @@ from serve import Handler, Preview
 
 ARCHIVE = SITE / "llm-workbook.zip"
 LISTING = SITE / "offline.json"
+WORKER = SITE / "service-worker.js"
 CONTROLLED = "() => navigator.serviceWorker.controller !== null"
 KEPT = """
 async (path) => {
@@ -68,6 +69,37 @@ def test_visited_page_is_read_again_offline_with_its_style(page: Any, context: A
     assert page.locator("article h1").first.text_content() == title
     assert page.evaluate(font) == size
     assert not failed
+
+
+def test_search_finds_what_is_kept(page: Any, context: Any) -> None:
+    visited, _ = chapters()
+    page.goto(visited)  # a second page: the search is kept from now on
+    needed = json.loads(re.search(r"const RELEASE = (.*);", WORKER.read_text("utf-8"))[1])["search"]
+    assert len(needed) == 4
+    for path in needed:
+        page.wait_for_function(KEPT, arg=path)
+    title = page.locator("article h1").first.evaluate("(e) => e.firstChild.textContent").strip()
+    context.set_offline(True)
+    page.reload()
+    page.keyboard.press("Control+k")
+    box = page.locator("dialog.search-dialog")
+    box.get_by_role("searchbox").fill(title)
+    answer = box.locator("ol a").first
+    answer.wait_for()
+    assert answer.evaluate("(e) => e.href").split("?")[0].endswith(visited)
+    page.goto(f"search.html?q={title}")
+    answer = page.locator(".search-page ol a").first
+    answer.wait_for()
+    assert visited in answer.evaluate("(e) => e.href")
+
+
+def test_page_is_the_same_whatever_is_asked_of_it(page: Any, context: Any) -> None:
+    page.goto("exercises/index.html?stars=2")
+    page.wait_for_function(KEPT, arg="exercises/index.html")
+    context.set_offline(True)
+    for query in ("?stars=1", "", "?done=yes#x"):
+        page.goto(f"exercises/index.html{query}")
+        assert page.locator("table.exercise-index").count() == 1
 
 
 def test_page_that_is_not_kept_says_so_and_leads_on(page: Any, context: Any) -> None:
