@@ -83,11 +83,17 @@ async function draw(figure, Plotly) {
 }
 
 /**
- * Draw a figure behind its picture, or its text, which then gives way.
+ * Draw a figure behind its picture, or its text, which then gives way. Where the library cannot come,
+ * the picture stays until there is a network.
  * @param {HTMLElement} figure
  */
 export async function start(figure) {
-  await load("plotly");
+  try {
+    await load("plotly");
+  } catch {
+    addEventListener("online", () => start(figure), { once: true });
+    return;
+  }
   const Plotly = library();
   const place = /** @type {Element} */ (figure.querySelector(".plotly-plot"));
   const plot = document.createElement("div");
@@ -95,24 +101,23 @@ export async function start(figure) {
   place.append(plot);
   await draw(figure, Plotly);
   place.classList.add("plotly-drawn");
-  new MutationObserver(() => draw(figure, Plotly)).observe(document.documentElement, {
-    attributeFilter: ["data-theme"],
-  });
   new ResizeObserver(() => {
     if (plot.offsetParent) Plotly.Plots.resize(plot);
   }).observe(plot);
 }
+
+new MutationObserver(() => {
+  for (const plot of document.querySelectorAll(".plotly-drawn")) {
+    draw(/** @type {HTMLElement} */ (plot.closest(".plotly-figure")), library());
+  }
+}).observe(document.documentElement, { attributeFilter: ["data-theme"] });
 
 const near = new IntersectionObserver(
   (entries) => {
     for (const { isIntersecting, target } of entries) {
       if (!isIntersecting) continue;
       near.unobserve(target);
-      start(/** @type {HTMLElement} */ (target)).catch((error) => {
-        if (library()) throw error;
-        // Without a network the picture stays, until there is one.
-        addEventListener("online", () => near.observe(target), { once: true });
-      });
+      start(/** @type {HTMLElement} */ (target));
     }
   },
   { rootMargin: "400px" },

@@ -40,10 +40,11 @@ function button(text, cell) {
   made.title = "Edit the code of this page and run it here";
   made.onclick = async () => {
     made.disabled = true;
+    made.textContent = text;
     try {
       (await start())(cell);
     } catch {
-      made.textContent = "Not available offline";
+      made.textContent = `${text}: ${navigator.onLine ? "could not be loaded" : "you are offline"}`;
     }
     made.disabled = false;
   };

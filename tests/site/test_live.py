@@ -561,6 +561,92 @@ def test_starting_can_be_stopped(reader: Reader, binder: Binder) -> None:
     reader.says("Stopped", "idle", timeout=20_000)
 
 
+def test_stop_is_heard_while_the_frame_is_on_its_way(
+    asked: Reader, jupyter: Jupyter, browser: Any
+) -> None:
+    held: list[Any] = []
+    asked.page.route(re.compile(r"/live\.[0-9a-f]+\.html"), lambda route: held.append(route))
+    before = jupyter.kernels()
+    asked.connect(jupyter.address, jupyter.token)
+    asked.says("Starting", "starting")
+    asked.bar.get_by_role("button", name="Stop").click()
+    asked.says("Stopped", "idle")
+    asked.page.wait_for_timeout(200)
+    assert held
+    held[0].continue_()
+    asked.page.wait_for_timeout(2000)
+    asked.says("Stopped", "idle")
+    assert jupyter.kernels() == before
+
+
+# -- What the reader wrote ------------------------------------------------------------------------
+
+
+def test_answer_of_one_tab_is_not_lost_to_another(reader: Reader) -> None:
+    other = reader.page.context.new_page()
+    other.goto(reader.page.url)
+    for page in (other, reader.page):
+        page.locator(f"{EXERCISE} .tag_your-turn .live-button").first.click()
+        page.locator(f"{EXERCISE} .live-cell .live-editor").first.wait_for()
+    reader.write(reader.cell(0), "mine = 1")
+    reader.page.wait_for_timeout(500)
+    other.close(run_before_unload=True)
+    kept = reader.page.evaluate("JSON.stringify(localStorage)")
+    assert "mine = 1" in kept
+    reader.page.reload()
+    reader.page.locator(".article-header-buttons .live-button").click()
+    reader.cell(0).scroll_into_view_if_needed()
+    assert reader.cell(0).get_by_role("textbox").inner_text() == "mine = 1"
+
+
+def test_answer_outlives_a_correction_of_the_book(reader: Reader) -> None:
+    place = f"{EXERCISE.removeprefix('#')}/turn/0"
+    kept = {place: {"source": "the code of an earlier edition", "code": "mine = 1"}}
+    reader.page.evaluate(
+        "kept => localStorage.setItem(`llmbook-live:${location.pathname}`, kept)", json.dumps(kept)
+    )
+    reader.page.locator(".article-header-buttons .live-button").click()
+    cell = reader.cell(0)
+    cell.scroll_into_view_if_needed()
+    assert cell.get_by_role("textbox").inner_text() == "mine = 1"
+    note = cell.get_by_text("has changed since you wrote this")
+    assert note.is_visible()
+    cell.get_by_role("button", name="Reset").click()
+    assert note.is_hidden()
+    assert "mine" not in cell.get_by_role("textbox").inner_text()
+
+
+def test_what_was_asked_for_runs_once_python_is_there(asked: Reader, jupyter: Jupyter) -> None:
+    asked.write(asked.cell(0), "print('here', 6 * 7)")
+    asked.cell(0).get_by_role("button", name="Run", exact=True).click()
+    asked.connect(jupyter.address, jupyter.token)
+    asked.cell(0).locator(".live-output").get_by_text("here 42").wait_for(timeout=START)
+
+
+def test_way_out_of_an_editor_is_told_to_who_is_in_one(asked: Reader) -> None:
+    keys = asked.page.get_by_text("Escape and then Tab leaves the editor")
+    assert keys.is_hidden()
+    asked.write(asked.cell(0), "1")
+    assert keys.is_visible()
+    described = asked.cell(0).get_by_role("textbox").get_attribute("aria-describedby")
+    assert keys.get_attribute("id") == described
+
+
+def test_button_says_what_it_could_not_do_and_tries_again(reader: Reader) -> None:
+    context = reader.page.context.browser.new_context(service_workers="block")
+    page = context.new_page()
+    page.route(re.compile(r"/live\.[0-9a-f]+\.js"), lambda route: route.abort())
+    page.goto(reader.page.url)
+    button = page.locator(".article-header-buttons .live-button")
+    button.click()
+    page.get_by_role("button", name="Live: could not be loaded").wait_for()
+    page.unroute(re.compile(r"/live\.[0-9a-f]+\.js"))
+    button.click()
+    page.locator(".live-bar").wait_for()
+    assert button.inner_text() == "Live"
+    context.close()
+
+
 # -- make live ------------------------------------------------------------------------------------
 
 
@@ -582,7 +668,11 @@ def test_make_live_serves_both_and_ends_both(
         reader = _open(browser, f"{address[0]}/{PAGE}")
         server = reader.page.locator("meta[name=live-server]").get_attribute("content")
         assert server
-        # One press is enough: the page knows its server.
+        # One press is enough: the page knows its server, and none of an earlier time.
+        reader.page.evaluate(
+            "sessionStorage.setItem('llmbook-live', JSON.stringify({ choice: { where: 'server',"
+            " address: 'http://127.0.0.1:9/', token: 'old' } }))"
+        )
         reader.page.locator(".article-header-buttons .live-button").click()
         reader.says("Ready: Python on 127.0.0.1", "ready")
         assert not reader.console

@@ -32,8 +32,6 @@ const MARKUP = `
   <button type="button" data-action="stop">Stop</button>
   <button type="button" data-action="close">Close</button>
 </p>
-<p id="live-keys" hidden>Shift and Enter runs the cell and goes on to the next, Control and Enter runs
-it. Tab indents; Escape and then Tab leaves the editor.</p>
 `;
 
 // Which actions make sense in a state.

@@ -8,7 +8,6 @@
  *
  * @typedef {object} Listener
  * @property {(message: Told) => void} state
- * @property {(message: { status: string }) => void} kernel
  * @property {() => void} forgotten
  *
  * @typedef {(kind: string, content: any) => void} Output - content is that of Jupyter's message
@@ -43,10 +42,6 @@ export class Link {
    */
   #load(address, theirs) {
     return new Promise((resolve, reject) => {
-      this.port.onmessage = ({ data }) => {
-        if (data.type === "linked") resolve();
-        else this.#hear(data);
-      };
       const frame = document.createElement("iframe");
       frame.hidden = true;
       frame.title = "The connection of the live cells";
@@ -54,7 +49,15 @@ export class Link {
       // A file has no origin that could be named.
       const origin = location.protocol === "file:" ? "*" : location.origin;
       frame.onload = () => frame.contentWindow?.postMessage("link", origin, [theirs]);
-      setTimeout(() => reject(new Error("A part of the book could not be loaded.")), 20_000);
+      const late = setTimeout(() => {
+        frame.remove();
+        reject(new Error("A part of the book could not be loaded."));
+      }, 20_000);
+      this.port.onmessage = ({ data }) => {
+        if (data.type !== "linked") return this.#hear(data);
+        clearTimeout(late);
+        resolve();
+      };
       document.body.append(frame);
     });
   }

@@ -157,6 +157,9 @@ async function why(baseUrl, signal) {
     );
   }
   const own = /^(localhost|127\.|\[::1\])/.test(host(baseUrl));
+  if (!own && location.protocol === "https:" && baseUrl.startsWith("http:")) {
+    return "A page that came by https may use only servers with https, or one on this machine.";
+  }
   if (!navigator.onLine && !own) return "You are offline: the server cannot be reached.";
   return `No server answers at ${baseUrl}.`;
 }
@@ -201,7 +204,6 @@ function watch(mine) {
     } else if (status === "autorestarting") {
       say("forgotten"); // it died and is started anew by the server
     }
-    say("kernel", { status });
   });
   mine.connectionStatusChanged.connect((_, status) => {
     if (mine !== kernel) return;

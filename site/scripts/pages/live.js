@@ -1,5 +1,6 @@
 // Live cells: the code of the page becomes editable, and runs on a kernel. Loaded by live.js.
 
+import { atBottom } from "../bottom.js";
 import { Bar, parse } from "../live/bar.js";
 import { edit } from "../live/editor.js";
 import { Link } from "../live/link.js";
@@ -16,10 +17,13 @@ import { onPart } from "../parts.js";
  * @typedef {import("../live/bar.js").Choice} Choice
  * @typedef {import("../live/bar.js").Server} Server
  * @typedef {import("../live/bar.js").State} State
+ * @typedef {Record<string, { source: string, code: string }>} Edits - what stands in a cell instead of
+ *   the book's code, by the cell's place
  */
 
 const SERVER = "llmbook-live"; // in sessionStorage: the server, for the next page
 const EDITS = `llmbook-live:${location.pathname}`; // in localStorage: what the reader has written
+const KEYS = "live-keys"; // the id of what tells how the keyboard works
 
 /** @param {"localStorage" | "sessionStorage"} storage @param {string} key */
 function recall(storage, key) {
@@ -52,10 +56,11 @@ class Cell {
     this.printed = /** @type {HTMLElement} */ (this.input.firstElementChild);
     const pre = /** @type {HTMLElement} */ (this.input.querySelector("pre"));
     this.source = pre.textContent.replace(/\n$/, "");
-    /** @type {string} */
-    this.code = page.edits[this.source] ?? this.source;
-    this.outputs = new Outputs(element, page.tools.drawFigure);
     this.yourTurn = element.classList.contains("tag_your-turn");
+    this.key = this.#key();
+    const kept = page.edits[this.key];
+    this.code = kept?.code ?? this.source;
+    this.outputs = new Outputs(element, page.tools.drawFigure);
     this.checks = /^\s*check\.\w/m.test(this.source);
     this.ran = false;
     this.name = this.yourTurn ? "Your turn" : this.checks ? "The check" : "Code";
@@ -66,6 +71,23 @@ class Cell {
     this.bar.append(this.state);
     this.input.append(this.bar);
     if (this.code !== this.source) this.show();
+    this.note = document.createElement("p");
+    this.note.className = "live-note";
+    this.note.hidden = !kept || kept.source === this.source;
+    this.note.textContent = "The book's code here has changed since you wrote this. Reset shows it.";
+    this.bar.after(this.note);
+  }
+
+  /** The name of its place on the page, which stays when the code of the book is corrected. */
+  #key() {
+    const kind = (/** @type {Element} */ one) =>
+      one.closest("details.solution") ? "solution" : one.matches(".tag_your-turn") ? "turn" : "code";
+    const section = this.element.closest("section");
+    const mine = kind(this.element);
+    const alike = [...(section ?? document).querySelectorAll(".cell")].filter(
+      (one) => one.closest("section") === section && kind(one) === mine,
+    );
+    return `${section?.id}/${mine}/${alike.indexOf(this.element)}`;
   }
 
   /** Whether it is part of a hint or a solution that the reader has not opened. */
@@ -110,7 +132,7 @@ class Cell {
     this.printed.after(place);
     this.editor = edit(place, this.code, {
       label: this.name,
-      help: "live-keys",
+      help: KEYS,
       change: (code) => this.change(code),
       run: () => this.page.run([this]),
       runAndGoOn: () => {
@@ -135,6 +157,7 @@ class Cell {
     this.code = this.source;
     this.page.keep(this);
     this.outputs.restore();
+    this.note.hidden = true;
     this.ran = false;
     this.mark("");
     this.show().focus();
@@ -153,8 +176,10 @@ class Page {
   /** @param {Tools} tools */
   constructor(tools) {
     this.tools = tools;
-    /** @type {Record<string, string>} */
-    this.edits = recall("localStorage", EDITS); // the code of a cell, by what was printed
+    /** @type {Edits} */
+    this.edits = recall("localStorage", EDITS);
+    /** @type {Set<string>} */
+    this.edited = new Set(); // in this tab, since it was kept last
     /** @type {Map<Element, Cell>} */
     this.known = new Map();
     this.state = /** @type {State} */ ("idle");
@@ -168,10 +193,18 @@ class Page {
     /** @type {Server | undefined} */
     this.binderServer = saved.binderServer;
     /** @type {Choice} */
-    this.choice =
-      saved.choice ??
-      (local ? { where: "server", ...local } : { where: tools.binder ? "binder" : "server", address: "", token: "" });
+    this.choice = local
+      ? { where: "server", ...local }
+      : (saved.choice ?? { where: tools.binder ? "binder" : "server", address: "", token: "" });
     this.begun = Boolean(saved.choice || local);
+    /** @type {(() => void) | undefined} */
+    this.wish = undefined; // what to run once Python is there
+    const keys = document.createElement("p");
+    keys.id = KEYS;
+    keys.textContent =
+      "Shift and Enter runs the cell and goes on to the next, Control and Enter runs it. " +
+      "Tab indents; Escape and then Tab leaves the editor.";
+    atBottom(keys);
     addEventListener("pagehide", () => this.keepNow());
     this.near = new IntersectionObserver(
       (entries) => {
@@ -218,14 +251,22 @@ class Page {
    * @param {Cell} cell
    */
   keep(cell) {
-    if (cell.code === cell.source) delete this.edits[cell.source];
-    else this.edits[cell.source] = cell.code;
+    this.edits[cell.key] = { source: cell.source, code: cell.code };
+    this.edited.add(cell.key);
     clearTimeout(this.keeping);
     this.keeping = setTimeout(() => this.keepNow(), 300);
   }
 
   keepNow() {
-    remember("localStorage", EDITS, this.edits);
+    if (!this.edited.size) return;
+    /** @type {Edits} */
+    const kept = recall("localStorage", EDITS); // another tab may have written since
+    for (const key of this.edited) {
+      if (this.edits[key].code === this.edits[key].source) delete kept[key];
+      else kept[key] = this.edits[key];
+    }
+    this.edited.clear();
+    remember("localStorage", EDITS, kept);
   }
 
   // -- The kernel -------------------------------------------------------------------------------
@@ -258,6 +299,7 @@ class Page {
       return this.tell("failed", "You are offline: Binder cannot be reached.");
     }
     this.tell("starting", "Starting …");
+    const turn = this.stopped;
     try {
       this.link ??= this.#connect();
       await this.link.ready;
@@ -265,6 +307,7 @@ class Page {
       this.link = undefined;
       return this.tell("failed", error instanceof Error ? error.message : String(error));
     }
+    if (this.stopped !== turn) return;
     const address = binder ? this.tools.binder : choice.address;
     this.link.send("start", { ...choice, address, known: this.binderServer });
   }
@@ -275,8 +318,10 @@ class Page {
         if (server) this.#started(server);
         if (state === "failed") this.drop();
         this.tell(state, text);
+        if (state !== "ready") return;
+        this.wish?.();
+        this.wish = undefined;
       },
-      kernel: () => {},
       forgotten: () => this.forget(),
     });
   }
@@ -285,7 +330,9 @@ class Page {
   #started(server) {
     this.begun = true;
     if (this.choice.where === "binder") this.binderServer = server;
-    remember("sessionStorage", SERVER, { choice: this.choice, binderServer: this.binderServer });
+    // The server beside the book has another address the next time; the page is told it.
+    const choice = this.tools.local ? undefined : this.choice;
+    remember("sessionStorage", SERVER, { choice, binderServer: this.binderServer });
     this.forget();
   }
 
@@ -305,6 +352,7 @@ class Page {
   /** @param {import("../live/bar.js").Action} action */
   act(action) {
     if (action === "all") return this.run(this.cells().filter((cell) => !cell.closed));
+    if (action === "close" || action === "stop") this.wish = undefined;
     if (action === "close") {
       this.bar?.remove();
       this.bar = undefined;
@@ -314,6 +362,7 @@ class Page {
     this.link?.send(action);
     if (action === "stop") {
       this.begun = false;
+      this.tell("idle", "Stopped.");
       this.bar?.focus();
     }
   }
@@ -356,6 +405,7 @@ class Page {
     if (this.state !== "ready") {
       this.open();
       if (this.state === "idle" || this.state === "failed") {
+        this.wish = () => this.run(cells, before, then);
         this.bar?.focus();
         return;
       }
