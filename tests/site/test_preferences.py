@@ -162,7 +162,7 @@ def test_figures_move_only_where_they_may(
     visit: Callable[..., Any], site: str, motion: str
 ) -> None:
     """A figure whose slider plays an animation, made of one whose slider changes it at once."""
-    page = visit("offline.html", reduced_motion=motion)
+    page = visit("offline.html", reduced_motion=motion, service_workers="block")
     path = _with_slider()
     body = re.sub(r'"method":"\w+"', '"method":"animate"', (SITE / path).read_text("utf-8"))
     page.route(f"**/{path}", lambda route: route.fulfill(body=body, content_type="text/html"))
