@@ -2,8 +2,8 @@
 
 `complete` is the last step of `tools/publish.py`. It writes
 
-- `service-worker.js`: that of `site/scripts`, with the version, the files to start with, and those of
-  the search;
+- `service-worker.js`: that of `site/scripts`, with the version, the files to start with, and those
+  of the search;
 - `offline.json`: every file that saving the whole book keeps, with its size;
 - `llm-workbook.zip`: the site in a folder, to be opened without a server.
 

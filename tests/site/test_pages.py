@@ -44,7 +44,8 @@ async (asked) => {
   const practice = axe.getRules(["best-practice"]).filter((r) => !r.tags.includes("experimental"));
   const colors = new Set(["color-contrast", "link-in-text-block"]);
   const rules = [...axe.getRules(wcag), ...practice].map(({ ruleId }) => ruleId);
-  const values = rules.filter((rule) => asked === "all" || colors.has(rule) === (asked === "colors"));
+  const values = rules
+    .filter((rule) => asked === "all" || colors.has(rule) === (asked === "colors"));
   const run = { resultTypes: ["violations"], runOnly: { type: "rule", values } };
   const { violations } = await axe.run(document, run);
   // It reads no MathML, which screen readers do: a heading that is a formula is not empty.

@@ -1,17 +1,13 @@
 """What the site carries from npm, and where its launch buttons lead."""
 
 import re
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from docutils import nodes
-from docutils.frontend import get_default_settings
-from docutils.utils import new_document
-from sphinx.config import Config
-from sphinx.writers.html import HTMLWriter
-from sphinx.writers.html5 import HTML5Translator
+from sphinx.application import Sphinx
+from sphinx.util.docutils import docutils_namespace, patch_docutils
 
 import plotly_pictures
 import website
@@ -47,17 +43,27 @@ def test_launch_links_are_for_pages_with_code(has_code: bool) -> None:
     assert other["buttons"] == [{"url": "part/page.md"}]
 
 
-def test_cells_below_an_empty_corner_head_their_rows() -> None:
-    group = nodes.tgroup("", nodes.colspec(), nodes.colspec(), cols=2)
-    for part, texts in [(nodes.thead, ["", "width"]), (nodes.tbody, ["GPT-2", "768"])]:
-        row = nodes.row("", *(nodes.entry("", nodes.paragraph("", text)) for text in texts))
-        group += part("", row)
-    document = new_document("", get_default_settings(HTMLWriter))
-    document += nodes.table("", group)
-    builder = SimpleNamespace(config=Config(), highlighter=None, current_docname="page")
-    translator = HTML5Translator(document, builder)
-    for name in ("visit_entry", "depart_entry"):
-        setattr(translator, name, partial(getattr(website, name), translator))
-    document.walkabout(translator)
-    cells = re.findall(r"<(t[hd])\b[^>]*>(?:<p>)?(.*?)(?:</p>)?</\1>", "".join(translator.body))
-    assert cells == [("td", ""), ("th", "width"), ("th", "GPT-2"), ("td", "768")]
+TABLE = """\
+Sizes
+=====
+
+====== ===== =====
+\\      width
+====== ===== =====
+GPT-2  768   small
+====== ===== =====
+"""
+
+
+def test_cells_below_an_empty_corner_head_their_rows(tmp_path: Path) -> None:
+    (tmp_path / "conf.py").write_text("", encoding="utf-8")
+    (tmp_path / "index.rst").write_text(TABLE, encoding="utf-8")
+    folders = [str(tmp_path / name) for name in ("", "", "out", "doctrees")]
+    with patch_docutils(), docutils_namespace():
+        app = Sphinx(*folders, "html", status=None, warning=None)
+        app.add_node(nodes.entry, True, html=(website.visit_entry, website.depart_entry))
+        app.build()
+    page = (tmp_path / "out" / "index.html").read_text("utf-8")
+    cells = re.findall(r"<(t[hd])\b[^>]*>(?:<p>)?(.*?)(?:</p>)?</\1>", page)
+    assert cells[:3] == [("td", ""), ("th", "width"), ("td", "")]
+    assert cells[3:] == [("th", "GPT-2"), ("td", "768"), ("td", "small")]
