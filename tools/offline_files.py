@@ -119,7 +119,11 @@ def main() -> None:
     """Complete the site that lies in _build/site."""
     target = ROOT / "_build" / "site"
     paths = [p.relative_to(target).as_posix() for p in target.rglob("*") if p.is_file()]
-    complete(target, paths, lambda path, data: (target / path).write_bytes(data) and None)
+
+    def write(path: str, data: bytes) -> None:
+        (target / path).write_bytes(data)
+
+    complete(target, paths, write)
 
 
 if __name__ == "__main__":
