@@ -146,7 +146,7 @@ def parse_number(text: str) -> Number:
     digits = re.sub(r"\D", "", mantissa).lstrip("0")
     return Number(
         value=value,
-        unit=Decimal((0, (1,), value.as_tuple().exponent)),
+        unit=Decimal((0, (1,), int(value.as_tuple().exponent))),
         decimals=decimals,
         exponent=bool(exponent),
         full=decimals > 0 and len(digits) >= FULL_PRECISION,
@@ -272,8 +272,8 @@ def compare_json(stored: Any, new: Any, tolerance: Tolerance, where: str) -> Ite
     elif isinstance(stored, str) and isinstance(new, str):
         yield from compare_text(stored, new, tolerance, where)
     elif _is_number(stored) and _is_number(new):
-        if why := compare_values(stored, new, tolerance):
-            yield Difference(where, repr(stored), repr(new), why)
+        if apart := compare_values(stored, new, tolerance):
+            yield Difference(where, repr(stored), repr(new), apart)
     elif type(stored) is not type(new) or stored != new:
         yield Difference(where, _short(stored), _short(new), "the values differ")
 

@@ -73,9 +73,9 @@ def _cells(path: Path) -> Iterator[str]:
             yield cell.source
 
 
-def _statements(code: str) -> tuple[list[ast.stmt], dict[str, list[ast.stmt]]]:
+def _statements(code: str) -> tuple[list[ast.Import | ast.ImportFrom], dict[str, list[ast.stmt]]]:
     """Return the imports at the top level, and what defines each top-level name."""
-    imports: list[ast.stmt] = []
+    imports: list[ast.Import | ast.ImportFrom] = []
     defined: dict[str, list[ast.stmt]] = {}
     for node in ast.parse(code).body:
         if isinstance(node, ast.Import | ast.ImportFrom):

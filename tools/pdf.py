@@ -341,6 +341,7 @@ def number_page(writer: PdfWriter, index: int, font: Any) -> None:
         ]
     )
     resources = page["/Resources"].get_object()
+    assert isinstance(resources, DictionaryObject)
     fonts = resources.setdefault(NameObject("/Font"), DictionaryObject()).get_object()
     fonts[NameObject(FONT)] = font
 

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
+from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 from posixpath import normpath, relpath
 from urllib.parse import quote
@@ -143,7 +143,8 @@ def _index(book: Book, page: str) -> None:
 
     def walk(text: str, first: int) -> None:
         nonlocal heading, heading_line, equations
-        for token, following in pairwise([*book.parser.parse(text), None]):
+        tokens = book.parser.parse(text)
+        for token, following in zip_longest(tokens, tokens[1:]):
             if not token.map:
                 continue
             line = first + token.map[0]

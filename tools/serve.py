@@ -63,7 +63,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         kind = super().guess_type(path)
         return f"{kind}; charset=utf-8" if kind.startswith("text/") else kind
 
-    def send_head(self) -> BinaryIO | None:  # type: ignore[override]
+    def send_head(self) -> BinaryIO | None:
         """Answer with a compressed file where that pays and the browser accepts it."""
         file = Path(self.translate_path(self.path))
         encoding = self.accepted()

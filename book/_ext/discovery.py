@@ -115,7 +115,7 @@ def parts(app: Sphinx) -> dict[str, str]:
     def pages(tree: Any) -> Iterator[str]:
         for item in tree.items:
             yield str(item)
-            if item in site_map:
+            if site_map and item in site_map:
                 for subtree in site_map[item].subtrees:
                     yield from pages(subtree)
 

@@ -322,7 +322,7 @@ def progress(book: list[Part]) -> html_element:
 
 
 class _FromCatalogue(SphinxDirective):
-    option_spec = {}  # noqa: RUF012 (docutils' way)
+    option_spec: dict[str, Any] = {}  # noqa: RUF012 (docutils' way)
 
     def book(self) -> list[Part]:
         """Return the parts, and have the page read again when they change."""

@@ -73,7 +73,7 @@ class _ByLabel:
 
     def run(self) -> list[nodes.Node]:
         self.options["nonumber"] = None
-        return super().run()
+        return super().run()  # type: ignore[misc]  # of the directive that this is mixed into
 
     def add_name(self, node: nodes.Element) -> None:
         """Name the node, but do not claim the label as an id: the title's own id may equal it."""

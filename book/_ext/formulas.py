@@ -76,6 +76,8 @@ class Katex:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
             )
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
         self.process.stdin.write(question + "\n")
         self.process.stdin.flush()
         answer = self.process.stdout.readline()

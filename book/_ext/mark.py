@@ -58,7 +58,8 @@ def icon(size: int, *, full: bool = False) -> Image.Image:
             for x, y in ((x1, y1), (x2, y2)):
                 disk(x, y, width / 2, style["stroke"])
         elif shape.tag == f"{SVG}circle":
-            disk(*place(get("cx"), get("cy")), scale * float(get("r")), style["fill"])
+            x, y = place(get("cx"), get("cy"))
+            disk(x, y, scale * float(get("r")), style["fill"])
         else:
             raise ValueError(f"{SOURCE.name}: expected rect, line or circle, got {shape.tag}")
     return image.resize((size, size), Image.Resampling.LANCZOS)

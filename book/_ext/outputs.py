@@ -18,7 +18,7 @@ import importlib.util
 import json
 import platform
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -205,7 +205,9 @@ def stamp(app: Sphinx, docname: str, content: list[str]) -> None:
     """Write the digest into the kernelspec of a page, keeping the numbers of its lines."""
     match = _FRONT_MATTER.match(content[0])
     metadata = yaml.safe_load(match[1]) if match else None
-    if not (isinstance(metadata, dict) and isinstance(metadata.get("kernelspec"), dict)):
+    if match is None or not (
+        isinstance(metadata, dict) and isinstance(metadata.get("kernelspec"), dict)
+    ):
         return
     code = page_code(content[0])
     page = Page(code, app.fresh_outputs.digest(code))
@@ -217,7 +219,7 @@ def stamp(app: Sphinx, docname: str, content: list[str]) -> None:
 
 def reread_when_dependencies_change(
     app: Sphinx, env: BuildEnvironment, added: set[str], changed: set[str], removed: set[str]
-) -> Iterator[str]:
+) -> list[str]:
     fresh = app.fresh_outputs.digest
     return [name for name, page in _pages(env).items() if fresh(page.code) != page.digest]
 

@@ -386,6 +386,7 @@ def index_scripts(pages: dict[str, Page], sources: dict[str, str]) -> dict[str, 
 
     def row(entry: Entry) -> list[int | str]:
         source = sources.get(entry.anchor, "") if entry.kind == STATEMENT else ""
+        row: list[int | str]
         row = [entry.kind, entry.anchor, entry.title, linked(entry.text), entry.names, source]
         while not row[-1]:
             row.pop()
