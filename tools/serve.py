@@ -113,7 +113,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 class Preview(Handler):
     """Serves a site that changes: readers see what is there now."""
 
-    def send_head(self) -> BinaryIO | None:  # type: ignore[override]
+    def send_head(self) -> BinaryIO | None:
         """Answer for the service worker with one that ends itself."""
         if self.path.partition("?")[0] != "/service-worker.js":
             return super().send_head()

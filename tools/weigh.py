@@ -53,7 +53,7 @@ class CountingHandler(Handler):
 
     def handle_one_request(self) -> None:
         """Answer, and note the path and the bytes."""
-        before = self.written
+        before, self.raw_requestline = self.written, b""
         super().handle_one_request()
         if self.raw_requestline:
             self.server.sent.append((self.path, self.written - before))

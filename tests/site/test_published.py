@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from built import SITE, pages
+from built import ROOT, SITE, pages
 
+import publish
 import serve
 
 PAGE = "attention/self-attention.html"
@@ -90,6 +91,24 @@ def test_nothing_is_compressed_for_who_cannot_read_it(site: str, header: str) ->
     answer = get(site + "index.html", **{"Accept-Encoding": header})
     assert answer.headers["Content-Encoding"] is None
     assert answer.read() == (SITE / "index.html").read_bytes()
+
+
+def test_names_say_what_is_in_the_files(site: str) -> None:
+    assets = sorted((SITE / "assets").iterdir())
+    assert len(assets) > 10
+    for file in assets:
+        assert publish.digest(file.read_bytes()) in file.name.split(".")
+    others = [*(SITE / "_images").iterdir(), *SITE.rglob("solution-*.js")]
+    assert len(others) > 10
+    for file in others:
+        assert serve.NAMED_BY_CONTENT.search(f"/{file.relative_to(SITE).as_posix()}")
+
+
+def test_hosts_are_told_the_same_as_make_serve_does() -> None:
+    told = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    assert f'location ~ "{serve.NAMED_BY_CONTENT.pattern}"' in told
+    for folder in ("assets", "_images"):
+        assert f"/{folder}/*\n  Cache-Control: public, max-age=31536000, immutable" in told
 
 
 # -- In a browser ---------------------------------------------------------------------------------
