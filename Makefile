@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)/tools
 
 .DEFAULT_GOAL := help
-.PHONY: help book serve live notebooks lab test nbval nbval-settings lint format bench experiment pdf picture lock clean clean-environment environment browser
+.PHONY: help book links serve live notebooks lab test nbval nbval-settings lint format bench bench-site experiment pdf picture lock clean clean-environment environment browser
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -22,6 +22,10 @@ book: environment  ## execute the pages and build the site into _build/site
 	jupyter-book build book --config $(CURDIR)/_config.yml --toc $(CURDIR)/_toc.yml \
 		--path-output $(CURDIR) -W --keep-going
 	python tools/publish.py
+
+links: environment  ## follow the links that leave the site; needs the network
+	jupyter-book build book --config $(CURDIR)/_config.yml --toc $(CURDIR)/_toc.yml \
+		--path-output $(CURDIR) --builder custom --custom-builder linkcheck
 
 serve: environment  ## show the site at http://localhost:8000 and rebuild it as you save
 	python tools/serve.py
@@ -49,6 +53,8 @@ lint: environment  ## style, types, spelling, schemas
 	ruff check .
 	ruff format --check .
 	mypy
+	node_modules/.bin/tsc --project site
+	node_modules/.bin/tsc --project site/tsconfig.worker.json
 	codespell
 	check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
@@ -64,6 +70,9 @@ bench: environment  ## time and memory, side by side
 	python benchmarks/performer.py
 	python benchmarks/tokenizer.py
 	python benchmarks/training.py
+
+bench-site: browser book  ## the site's pages in Lighthouse, on a phone (PAGES="gpt/counting", RUNS=1)
+	python benchmarks/pages.py $(PAGES) $(if $(RUNS),--runs $(RUNS))
 
 experiment: environment  ## run the experiment NAME=… and record it in src/llmbook/records
 	python experiments/run.py $(NAME)

@@ -1,6 +1,7 @@
 """The step that makes the published site of what Sphinx wrote, on a site of two pages."""
 
 import base64
+import doctest
 import hashlib
 import html
 import io
@@ -56,6 +57,7 @@ two</pre>
 """
 PAGE = '    <div class="cell_input"><p class="only-here">Code</p></div>\n'
 FOOT = """    <script defer src="{root}_static/scripts/bootstrap.js?digest=1"></script>
+    <script defer src="{root}_static/scripts/pydata-sphinx-theme.js?digest=1"></script>
   </body>
 </html>
 """
@@ -64,7 +66,11 @@ FILES = {
     "_static/basic.css": ".never { color: blue } .only-here { background: url(dot.png) }",
     "_static/book-theme.css": "/*! Licensed with thanks */ .added-by-script { color: green }",
     "_static/scripts/fontawesome.js": "throw new Error('never loaded');",
-    "_static/scripts/bootstrap.js": "window.bootstrap = { kept: localStorage.getItem(NAME) };",
+    "_static/scripts/bootstrap.js": "window.bootstrap = { never: 'never' };",
+    "_static/scripts/pydata-sphinx-theme.js": (
+        '(()=>{function I(){slow()}window.theme="kept "+NAME,"complete"===document.readyState'
+        '?I():window.addEventListener("load",I)})();'
+    ),
     "_static/doctools.js": "throw new Error('never loaded');",
     "_static/documentation_options.js": "const NAME = 'theme' + '-name';",
     "_static/favicon.svg": '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"/>',
@@ -186,11 +192,11 @@ def test_style_sheet_holds_what_pages_and_scripts_use(published: Site) -> None:
 def test_script_holds_the_themes_and_our_own(published: Site) -> None:
     script = published.asset("site.*.js")
     assert "added-by-script" in script
-    assert '"theme-name"' in script
     # Ours first; theirs get a storage that does not throw.
-    assert script.index("added-by-script") < script.index("theme-name")
+    assert script.index("added-by-script") < script.index("kept ")
     assert script.rstrip().endswith("(...window.llmbook.themeStorage);")
-    assert "never loaded" not in script
+    assert "never" not in script
+    assert 'addEventListener("load"' not in script
 
 
 def test_scripts_find_what_they_ask_for(published: Site) -> None:
@@ -225,7 +231,31 @@ def test_policy_allows_the_one_inline_script(published: Site) -> None:
         assert page.index("Content-Security-Policy") < page.index("<script>")
         assert "onclick" not in page
         assert "https:" not in policy
-    assert '<button data-action="print">' in published.page()
+    assert '<button data-action="print" type="button">' in published.page()
+
+
+def test_faults_of_the_theme_are_mended() -> None:
+    text = """<main id="main-content" class="bd-main" role="main">
+<button title="A &amp; B" data-x="a > b"> <svg></svg> </button>
+<button title="Print" type="submit">.pdf</button>
+<button title="Search" aria-label="Search it"><svg></svg></button>
+<div id="jb-print-docs-body" class="onlyprint"><h1> {title} </h1>
+<div id="print-main-content"><div id="jb-print-toc"><div>
+<h2> Contents </h2></div><nav><h2>kept</h2></nav></div></div></div>
+<article><h1>kept</h1></article>"""
+    assert publish.mended(text.replace("{title}", "A <em>title</em>")) == (
+        """<main id="main-content" class="bd-main">
+<button title="A &amp; B" data-x="a > b" aria-label="A &amp; B" type="button"> <svg></svg> </button>
+<button title="Print" type="submit">.pdf</button>
+<button title="Search" aria-label="Search it" type="button"><svg></svg></button>
+<div id="jb-print-docs-body" class="onlyprint"><p class="print-title">A <em>title</em></p>
+<div id="print-main-content"><div id="jb-print-toc"><div>
+<p class="print-contents">Contents</p></div><nav><h2>kept</h2></nav></div></div></div>
+<article><h1>kept</h1></article>"""
+    )
+    assert '<div id="jb-print-docs-body" class="onlyprint">\n<div' in publish.mended(
+        text.replace("{title}", "")
+    )
 
 
 def test_theme_is_light_until_a_script_says_otherwise(published: Site) -> None:
@@ -234,8 +264,12 @@ def test_theme_is_light_until_a_script_says_otherwise(published: Site) -> None:
 
 def test_images_are_sized_and_light(published: Site) -> None:
     page = published.page()
-    assert '<img width="30" height="20" alt="A drawing" src="_images/drawing.svg">' in page
-    assert '<img width="64" height="48" alt="A photo" src="_images/photo.png" /></picture>' in page
+    drawing = (
+        '<img loading="lazy" width="30" height="20" alt="A drawing" src="_images/drawing.svg">'
+    )
+    assert drawing in page
+    photo = '<img loading="lazy" width="64" height="48" alt="A photo" src="_images/photo.png" />'
+    assert f"{photo}</picture>" in page
     [webp] = re.findall(r'<source srcset="(assets/photo\.[0-9a-f]{16}\.webp)"', page)
     photo = published.source / "_images/photo.png"
     with Image.open(published.target / webp) as light, Image.open(photo) as heavy:
@@ -292,7 +326,7 @@ def test_only_changed_pages_are_written(site: Site) -> None:
 def test_page_follows_its_images(site: Site) -> None:
     site.put("_images/drawing.svg", '<svg width="40px" height="50px"></svg>')
     assert sorted(site.publish().written) == ["_images/drawing.svg", "index.html"]
-    assert '<img width="40" height="50" alt="A drawing"' in site.page()
+    assert '<img loading="lazy" width="40" height="50" alt="A drawing"' in site.page()
 
 
 def test_pages_follow_the_style_sheet(site: Site) -> None:
@@ -324,6 +358,60 @@ def test_what_is_no_longer_made_is_removed(site: Site) -> None:
     assert ".only-here" not in site.asset("site.*.css")
 
 
+def test_pictures_that_no_page_shows_are_left_out(site: Site) -> None:
+    site.put("_images/of-an-earlier-build.svg", "<svg/>")
+    site.put("part/page/solution-one.0123456789.js", r'"<img src=\"../_images/late.svg\">"')
+    site.put("_images/late.svg", "<svg/>")
+    site.publish()
+    pictures = {file.name for file in (site.target / "_images").iterdir()}
+    assert pictures == {"drawing.svg", "late.svg", "photo.png"}
+
+
+def test_tags_are_read_to_their_end(site: Site) -> None:
+    site.put("../own/styles/late.css", ".late { color: red }")
+    body = "<p title=\"x > y\" class='only-here late'>Text</p><!-- <pre> <script>no()</script> -->"
+    site.put_page("index", body)
+    site.publish()
+    assert ".only-here{" in site.asset("site.*.css")
+    assert "no()" not in site.page()
+
+
+def test_prose_may_name_any_file(site: Site) -> None:
+    site.put("part/page/solution-one.0123456789.js", '"The file _static/book.css holds"')
+    site.publish()
+    assert "_static/book.css" in site.page("part/page/solution-one.0123456789.js")
+
+
+def test_folder_of_others_is_left_alone(site: Site, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "mine.txt").write_text("mine")
+    for target in (other, site.source / "site", site.source.parent):
+        publisher = publish.Publisher(site.source, target, tmp_path / "m.json", site.root / "own")
+        with pytest.raises(publish.PublishError, match="--target must"):
+            publisher.run()
+    assert (other / "mine.txt").read_text() == "mine"
+
+
+def test_photographs_may_lose_what_they_lost_before() -> None:
+    photo = Image.effect_noise((200, 200), 60).convert("RGB")
+    data = io.BytesIO()
+    photo.save(data, "JPEG", quality=95)
+    smaller = publish.webp(data.getvalue())
+    assert smaller is not None
+    with Image.open(io.BytesIO(smaller)) as image:
+        assert image.size == (200, 200)
+
+
+def test_licenses_of_all_that_is_bundled_are_there(published: Site) -> None:
+    site = publish.Publisher()
+    text = site.licenses(["@lumino/signaling", "style-mod"], ["a notice"])
+    for name in ("@lumino/signaling", "style-mod", "@fortawesome/fontawesome-free", "katex"):
+        assert re.search(rf"^{name} [\d.]+: \S", text, re.MULTILINE), name
+    assert "a notice" in text
+    assert "MIT" in text
+
+
 def test_later_step_adds_files(site: Site) -> None:
     def complete(target: Path, paths: set[str], write: object) -> None:
         assert (target / "index.html").is_file()
@@ -343,6 +431,8 @@ def test_later_step_adds_files(site: Site) -> None:
         ('<i class="fas fa-no-such-thing"></i>', "an icon that .* has not: fas fa-no-such-thing"),
         ("<script>alert(1)</script>", r"index.html has an inline script \(alert\(1\)"),
         ('<p onclick="more()">', r'a handler onclick="more\(\)"'),
+        ("<p onClick='more()'>", r'a handler onClick="more\(\)"'),
+        ('<img alt="a > b" src="_images/none.png">', "index.html needs _images/none.png"),
         ('<script src="https://example.org/x.js"></script>', "from another host"),
         ('<img alt="" src="_images/none.png">', "index.html needs _images/none.png"),
         ('<a href="_sources/none.md">', "needs _sources/none.md"),
@@ -370,6 +460,13 @@ def test_page_with_what_cannot_be_published(site: Site, body: str, message: str)
 )
 def test_missing_file_is_named(site: Site, path: str, message: str) -> None:
     (site.source / path).unlink()
+    with pytest.raises(publish.PublishError, match=message):
+        site.publish()
+
+
+def test_part_of_the_theme_that_is_not_as_it_was_is_told(site: Site) -> None:
+    site.put("_static/scripts/pydata-sphinx-theme.js", "addEventListener('load', slow)")
+    message = r"theme\.js has 0 times, not once, the part that site/scripts/scrolling\.js stands"
     with pytest.raises(publish.PublishError, match=message):
         site.publish()
 
@@ -417,9 +514,37 @@ def test_subset_keeps_the_letters_that_are_wanted() -> None:
     assert some == publish.subset(font, {"\N{GREEK CAPITAL LETTER GAMMA}", "A"})
 
 
-def test_merged_keeps_every_order() -> None:
-    assert publish.merged([["a", "c"], ["a", "b", "c"], ["b", "d"]]) == ["a", "b", "d", "c"]
-    assert publish.merged([]) == []
+@pytest.mark.parametrize(
+    "lists", [[["a", "c"], ["a", "b", "c"], ["b", "d"]], [["a", "b"], ["c", "d"], ["b", "c"]], []]
+)
+def test_merged_keeps_every_order(lists: list[list[str]]) -> None:
+    order = publish.merged(lists)
+    assert sorted(order) == sorted({name for names in lists for name in names})
+    for names in lists:
+        assert [name for name in order if name in names] == names
+
+
+def test_orders_that_contradict_each_other_are_told() -> None:
+    with pytest.raises(publish.PublishError, match=r"different orders: \['a', 'b', 'a'\]"):
+        publish.merged([["a", "b"], ["b", "a"]])
+
+
+def test_examples_in_docstrings_hold() -> None:
+    assert doctest.testmod(publish).attempted
+    assert not doctest.testmod(publish).failed
+
+
+def test_font_classes_are_those_that_rules_end_in() -> None:
+    style = (
+        "@font-face{font-family:KaTeX_AMS;src:url(x)}.katex{font:1em/1.2 KaTeX_Main,serif}"
+        ".katex .mathbb,.katex .amsrm{color:red;font-family:KaTeX_AMS}"
+        ".katex .delim-size1>span{font-family:KaTeX_Size1}"
+    )
+    assert publish.font_classes(style) == {
+        "KaTeX_Main": {"katex"},
+        "KaTeX_AMS": {"mathbb", "amsrm"},
+        "KaTeX_Size1": {"span"},
+    }
 
 
 def test_words_are_what_selectors_name() -> None:

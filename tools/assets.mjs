@@ -1,7 +1,7 @@
 // Node's part of tools/publish.py: reads a job as JSON, writes the bundles as JSON.
 //
 // The job: {styles: [{name, text}], own: css, words: [...], scripts: [{name, text}], main, inline,
-// pages: {name: path}}. The answer: {style, script, inline, pages: {name: text}, notices}.
+// pages: {name: path}}. The answer: {style, script, inline, pages: {name: text}, notices, packages}.
 import { text as read } from "node:stream/consumers";
 
 import * as esbuild from "esbuild";
@@ -12,20 +12,14 @@ import { PurgeCSS } from "purgecss";
 const TARGET = ["chrome111", "firefox113", "safari16.4"];
 const CSS_TARGETS = { chrome: 111 << 16, firefox: 113 << 16, safari: (16 << 16) | (4 << 8) };
 
-// What Bootstrap, Plotly and the browser add to a page; all other words are in the pages and in the
+// What Plotly and the theme's search words add to a page; all other words are in the pages and in the
 // scripts, which are searched.
-const ADDED_BY_SCRIPTS = [
-  /^(show|showing|hiding|fade|collaps(e|ed|ing)|active|disabled|drop(up|down|end|start))$/,
-  /^(bs-)?tooltip/,
-  /^(js-)?plotly/,
-  /^highlighted$/,
-];
+const ADDED_BY_SCRIPTS = [/^(js-)?plotly/, /^highlighted$/];
 const ANY_VALUE = [
   "aria-expanded",
   "aria-pressed",
   "aria-selected",
   "data-mode",
-  "data-popper-placement",
   "data-theme",
   "disabled",
   "hidden",
@@ -33,6 +27,7 @@ const ANY_VALUE = [
 ];
 
 const notices = new Set();
+const packages = new Set(); // of which something is in a bundle
 
 /** Collect the licenses that a file wants to have kept, so that they need not be in the bundle. */
 function collect(name, text) {
@@ -80,16 +75,21 @@ function fonts(css) {
 }
 
 async function bundle(path, minify = true) {
-  const { outputFiles } = await esbuild.build({
+  const { outputFiles, metafile } = await esbuild.build({
     entryPoints: [path],
     bundle: true,
     format: "iife",
-    legalComments: "none",
+    legalComments: "none", // licenses.txt has them
     logLevel: "silent",
+    metafile: true,
     minify,
     target: TARGET,
     write: false,
   });
+  for (const input of Object.keys(metafile.inputs)) {
+    const found = input.match(/.*\bnode_modules\/((?:@[^/]+\/)?[^/]+)\//);
+    if (found) packages.add(found[1]);
+  }
   return outputFiles[0].text;
 }
 
@@ -122,6 +122,7 @@ try {
     inline: (await bundle(job.inline)).trim(),
     pages,
     notices: [...notices],
+    packages: [...packages],
   };
   process.stdout.write(JSON.stringify(answer));
 } catch (error) {

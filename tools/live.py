@@ -10,17 +10,17 @@ import html
 import http.client
 import http.server
 import importlib.util
+import io
 import os
 import secrets
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import serve
 
@@ -30,7 +30,7 @@ HOSTS = ("localhost", "127.0.0.1")
 PATIENCE = 60  # seconds for the Jupyter server to answer
 
 
-class Handler(serve.Handler):
+class Handler(serve.Preview):
     """Serves the site, and tells its pages where their Jupyter server is."""
 
     jupyter = ""  # its address, with the token
@@ -50,24 +50,29 @@ class Handler(serve.Handler):
         self.send_error(421, "This is the book on localhost")
         return False
 
-    def send_head(self) -> Any:
-        """Write the Jupyter server's address into each page."""
+    def _page(self) -> Path | None:
+        """Return the page that is asked for."""
         path = Path(self.translate_path(self.path))
         if path.is_dir() and self.path.partition("?")[0].endswith("/"):
             path /= "index.html"
-        if path.suffix != ".html" or not path.is_file():
+        return path if path.suffix == ".html" and path.is_file() else None
+
+    def lifetime(self) -> str:
+        """Have no page kept: it has the token of this run."""
+        return "no-store" if self._page() else super().lifetime()
+
+    def send_head(self) -> BinaryIO | None:
+        """Write the Jupyter server's address into each page."""
+        path = self._page()
+        if path is None:
             return super().send_head()
         meta = f'<meta name="live-server" content="{html.escape(self.jupyter)}">'
         page = path.read_text(encoding="utf-8").replace("</head>", f"{meta}</head>", 1).encode()
         self.send_response(200)
         self.send_header("Content-Type", "text/html; charset=utf-8")
         self.send_header("Content-Length", str(len(page)))
-        self.send_header("Cache-Control", "no-store")  # it holds the token of this run
         self.end_headers()
-        file = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)
-        file.write(page)
-        file.seek(0)
-        return file
+        return io.BytesIO(page)
 
 
 def free_port() -> int:
@@ -140,7 +145,7 @@ def end(jupyter: subprocess.Popen[bytes]) -> None:
 
 
 def main() -> None:
-    """Start both, say where the book is, and end both on Ctrl-C or SIGTERM."""
+    """Start both, say where the book is, and end both on Ctrl-C, or with the terminal."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--port", type=int, default=8000, help="of the book; 0 for any free one")
     parser.add_argument("--jupyter-port", type=int, default=0, help="0, the default, for any")
@@ -166,7 +171,9 @@ def main() -> None:
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, stop)
+    for name in ("SIGTERM", "SIGHUP"):  # the second one when the terminal is closed
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), stop)
     jupyter = start_jupyter(jupyter_port, token, server.server_port)
     status = 0
     try:

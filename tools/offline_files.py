@@ -113,14 +113,3 @@ def archive(contents: dict[str, bytes], made: Path) -> bytes:
             entry.external_attr = 0o644 << 16
             new.writestr(entry, data, compresslevel=6)
     return buffer.getvalue()
-
-
-def main() -> None:
-    """Complete the site that lies in _build/site."""
-    target = ROOT / "_build" / "site"
-    paths = [p.relative_to(target).as_posix() for p in target.rglob("*") if p.is_file()]
-    complete(target, paths, lambda path, data: (target / path).write_bytes(data) and None)
-
-
-if __name__ == "__main__":
-    main()

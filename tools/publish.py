@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import graphlib
 import hashlib
 import html
 import io
@@ -47,6 +48,7 @@ POLICY = (
 # The theme's files that the site does without, and what stands for them.
 LEFT_OUT = {
     "fontawesome.js": "the drawings that this step puts in",
+    "bootstrap.js": "site/scripts/menus.js",
     "clipboard.min.js": "site/scripts/copy.js",
     "copybutton.js": "site/scripts/copy.js",
     "searchtools.js": "the site's own search",
@@ -54,6 +56,15 @@ LEFT_OUT = {
     "searchindex.js": "the site's own search",
     "sphinx_highlight.js": "the site's own search",
     "doctools.js": "the site's own search",  # its keys, and words for the scripts above
+}
+# The same of parts of its scripts, each a statement that has to be found there once.
+PARTS_LEFT_OUT = {
+    "pydata-sphinx-theme.js": {
+        re.compile(
+            r'"complete"===document\.readyState\?(\w+)\(\)'
+            r':window\.addEventListener\("load",\1\)'
+        ): "site/scripts/scrolling.js",
+    },
 }
 # Scripts that are needed only where a page has something of the class.
 NEEDED_BY = {"design-tabs.js": "sd-tab-label"}
@@ -66,10 +77,17 @@ INLINE = re.compile(
 HANDLERS = {"toggleFullScreen()": "fullscreen", "window.print()": "print"}
 # Formulas in these two fonts stand on every page that has any.
 MATH_FONTS = ("KaTeX_Main-Regular.woff2", "KaTeX_Math-Italic.woff2")
+# The other fonts for letters have a few of them on a few pages, in elements of these classes.
+RARE = re.compile(
+    r'\bclass="(?:[^"]* )?(amsrm|math(?:bb|cal|frak|scr|sf|tt))(?: [^"]*)?"[^<>]*>([^<]*)'
+)
+RARE_CLASSES = {"amsrm", *(f"math{kind}" for kind in ("bb", "cal", "frak", "scr", "sf", "tt"))}
 
 SLOT = "<!--slot-->"
-SCRIPT = re.compile(r"<script\b([^>]*)>(.*?)</script>[ \t]*\n?", re.DOTALL)
-LINK = re.compile(r"<link\b[^>]*>\s*")
+# The attributes of a tag: a value may hold anything but its quote.
+INSIDE = r"""(?:[^<>"']|"[^"]*"|'[^']*')*"""
+SCRIPT = re.compile(rf"<script\b({INSIDE})>(.*?)</script>[ \t]*\n?", re.DOTALL)
+LINK = re.compile(rf"<link\b({INSIDE})>\s*")
 META = re.compile(r'<meta\s+name="(?:viewport|docsearch:\w+)"[^>]*>\s*')
 ICON = re.compile(
     r'<(i|span)((?:\s[^<>]*?)?\sclass="(?=[^"]*\bfa-)[^"]*"[^<>]*)>\s*</\1>', re.DOTALL
@@ -79,26 +97,34 @@ ICON_STYLES = {
     **dict.fromkeys(("fa-regular", "far"), "regular"),
     **dict.fromkeys(("fa-brands", "fab"), "brands"),
 }
-HANDLER = re.compile(r'\son([a-z]+)="([^"]*)"')
+HANDLER = re.compile(r"""\son([a-z]+)\s*=\s*(?:"([^"]*)"|'([^']*)')""", re.IGNORECASE)
 STATIC = re.compile(r'(?<=\s)(src|href|poster)="((?:\.\./)*_static/[^"]*)"')
 SOURCE = re.compile(r'\shref="((?:\.\./)*_sources/[^"#?]*)"')
 # Cards for other sites have whole addresses, in the head and in the files at the root.
 CARD = re.compile(r'\scontent="[^"]*?\b(_static/[^"?#]+)')
 NAMED_IN_FILE = re.compile(r"""(?<![\w/])(?:\.?/)?(_static/[^"'<>?#\s]+)""")
 # What a page's scripts may not hold: it would still be there after this step.
-UNREACHED = re.compile(r'_static/[^"\\\s]*|<i class=\\"fa[^"]*')
+UNREACHED = re.compile(
+    r'\b(?:href|poster|src|srcset)=\\"(?:\.\./)*_static/[^"\\\s]*|<i class=\\"fa[^"]*'
+)
+PICTURE = re.compile(r"\b_images/([^\"'\\<>?#\s]+)")
 # How the site's scripts ask for others.
 ASKED = re.compile(r"""\b(?:asset|load)\(\s*(["'])([\w-]+)\1""")
-IMAGE = re.compile(r"<img\b[^>]*>")
-VERBATIM = re.compile(r"<(pre|script|style|textarea)\b.*?</\1>", re.DOTALL)
+IMAGE = re.compile(rf"<img\b({INSIDE})>")
+# What is not to be changed; and comments, which hide what stands in them.
+VERBATIM = re.compile(r"<!--.*?-->|<(pre|script|style|textarea)\b.*?</\1>", re.DOTALL)
 BLANK = re.compile(r"\s*\n\s*")
-COMMENT = re.compile(r"<!--(?!slot).*?-->", re.DOTALL)
-TAG = re.compile(r"<[a-zA-Z][^<>]*>")
-ATTRIBUTE = re.compile(r'([^\s"=<>/]+)(?:="([^"]*)")?')
+TAG = re.compile(rf"<([a-zA-Z][^\s<>/]*)({INSIDE})>")
+ATTRIBUTE = re.compile(r"""([^\s"'=<>/]+)(?:\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'=<>`]+)))?""")
 # Their values name nothing that a style sheet could ask for.
 WORDLESS = frozenset(
     ("alt", "aria-label", "content", "d", "href", "points", "src", "style", "title", "transform")
 )
+# Faults of the theme's HTML, see `mended`.
+BUTTON = re.compile(rf"<button\b({INSIDE})>(.*?)</button>", re.DOTALL)
+MAIN_ROLE = re.compile(r'(<main\b[^<>]*?)\srole="main"')
+ON_PAPER = re.compile(r'<div id="jb-print-docs-body"(?:(?!<nav\b|</div>\s*</div>).)*', re.DOTALL)
+ON_PAPER_HEADINGS = re.compile(r"<h([12])>\s*(.*?)\s*</h\1>", re.DOTALL)
 CSS_URL = re.compile(r"""url\(\s*(["']?)([^"')]+)\1\s*\)""")
 CSS_IMPORT = re.compile(r"""@import\s+(?:url\()?\s*["']([^"']+)["']\s*\)?\s*;""")
 
@@ -121,28 +147,24 @@ def digest(*parts: bytes | str) -> str:
     return sha.hexdigest()[:16]
 
 
-def attributes(tag: str) -> dict[str, str]:
-    """Return the attributes of a tag; those without a value have an empty one.
+def attributes(inside: str) -> dict[str, str]:
+    """Return the attributes in a tag, after its name; those without a value have an empty one.
 
-    >>> attributes('<img alt="a picture" src="x.svg" hidden>')
-    {'alt': 'a picture', 'src': 'x.svg', 'hidden': ''}
+    >>> attributes(' alt="a > b" src=x.svg width="3" hidden')
+    {'alt': 'a > b', 'src': 'x.svg', 'width': '3', 'hidden': ''}
     """
-    inside = tag.strip().removeprefix("<").removesuffix(">").removesuffix("/")
-    if tag.lstrip().startswith("<"):
-        inside = inside.partition(" ")[2] if " " in inside else ""
-    return {name: html.unescape(value) for name, value in ATTRIBUTE.findall(inside)}
+    return {name: html.unescape("".join(value)) for name, *value in ATTRIBUTE.findall(inside)}
 
 
 def words(text: str) -> set[str]:
     """Return the tags, attributes, classes and ids of HTML: all that a style sheet can ask for."""
     found: set[str] = set()
-    for tag in set(TAG.findall(text)):
-        name, _, rest = tag[1:].rstrip("/>").partition(" ")
+    for name, inside in set(TAG.findall(text)):
         found.add(name)
-        for attribute, value in ATTRIBUTE.findall(rest):
+        for attribute, *value in ATTRIBUTE.findall(inside):
             found.add(attribute)
             if attribute not in WORDLESS:
-                found.update(value.split())
+                found.update("".join(value).split())
     # KaTeX's numbers and the like: no selector has them.
     return {word for word in found if not word[:1].isdigit() and len(word) < 80}
 
@@ -176,12 +198,16 @@ def image_size(name: str, data: bytes) -> tuple[int, int] | None:
 
 @lru_cache(32)
 def webp(data: bytes) -> bytes | None:
-    """Return a raster image as WebP, without loss, or None where that is no tenth smaller."""
+    """Return a raster image as WebP, or None where that is no tenth smaller.
+
+    Nothing is lost of an image that had lost nothing.
+    """
     from PIL import Image
 
     target = io.BytesIO()
     with Image.open(io.BytesIO(data)) as image:
-        image.save(target, "WEBP", lossless=True, quality=100, method=4)
+        lossy = image.format == "JPEG"
+        image.save(target, "WEBP", lossless=not lossy, quality=82 if lossy else 100, method=4)
     smaller = target.getvalue()
     return smaller if len(smaller) < 0.9 * len(data) else None
 
@@ -223,9 +249,11 @@ class Page:
     styles: list[str] = field(default_factory=list)  # paths below _build/html, in order
     scripts: list[str] = field(default_factory=list)
     letters: str = ""  # those beyond ASCII
+    rare: dict[str, str] = field(default_factory=dict)  # those in elements of the rare classes
     inputs: dict[str, str] = field(default_factory=dict)  # other files it depends on: their digests
     assets: list[str] = field(default_factory=list)  # what was made of them
     kept: list[str] = field(default_factory=list)  # what it names by the path of _build/html
+    pictures: list[str] = field(default_factory=list)  # names in _images
     output: str = ""  # digest of the page as it was published
     key: str = ""  # digest of all that it was made from
 
@@ -347,7 +375,7 @@ class Publisher:
             return ""
 
         def link(match: re.Match[str]) -> str:
-            given = attributes(match[0])
+            given = attributes(match[1])
             relation = given.get("rel", "")
             if relation == "preload" and given.get("as") == "script":
                 return ""
@@ -380,10 +408,11 @@ class Publisher:
             )
 
         def handler(match: re.Match[str]) -> str:
-            action = HANDLERS.get(html.unescape(match[2]))
-            if match[1] != "click" or action is None:
+            value = match[2] or match[3] or ""
+            action = HANDLERS.get(html.unescape(value))
+            if match[1].lower() != "click" or action is None:
                 raise PublishError(
-                    f'{path} has a handler on{match[1]}="{match[2]}", which the content-security '
+                    f'{path} has a handler on{match[1]}="{value}", which the content-security '
                     "policy would stop; listen in site/scripts"
                 )
             return f' data-action="{action}"'
@@ -396,7 +425,7 @@ class Publisher:
             return f'{match[1]}="{relpath(f"{ASSETS}/{name}", here or ".")}"'
 
         def image(match: re.Match[str]) -> str:
-            tag, given = match[0], attributes(match[0])
+            tag, given = match[0], attributes(match[1])
             address = given.get("src", "")
             if not address or urlsplit(address).scheme or address.startswith("/"):
                 return tag
@@ -405,6 +434,8 @@ class Publisher:
             page.inputs[target] = self.digest_of(target)
             if not {"width", "height"} & given.keys() and (size := image_size(target, data)):
                 tag = f'<img width="{size[0]}" height="{size[1]}"{tag[4:]}'
+            if "loading" not in given:  # the theme's logos, in a menu that most readers never open
+                tag = f'<img loading="lazy"{tag[4:]}'
             if target.endswith((".png", ".jpg", ".jpeg")):
                 smaller = webp(data)
                 if smaller is not None:
@@ -414,7 +445,7 @@ class Publisher:
                     tag = f'<picture><source srcset="{source}" type="image/webp">{tag}</picture>'
             return tag
 
-        head, end, body = text.partition("</head>")
+        head, end, body = without_comments(text).partition("</head>")
         if not end:
             raise PublishError(f"{path} has no head")
         head = META.sub("", LINK.sub(link, head))
@@ -426,13 +457,16 @@ class Publisher:
         text = SCRIPT.sub(script, head + end + body)
         text = ICON.sub(icon, text)
         text = HANDLER.sub(handler, text)
-        text = IMAGE.sub(image, text)
+        text = mended(IMAGE.sub(image, text))
         text = STATIC.sub(static, text)
         page.kept = sorted(
             {local(address) for address in SOURCE.findall(text)} | set(CARD.findall(head))
         )
+        page.pictures = sorted(set(PICTURE.findall(text)))
         page.words = sorted(words(text))
         page.letters = "".join(sorted(letter for letter in set(text) if letter > "~"))
+        for name, some in RARE.findall(text):
+            page.rare[name] = "".join(sorted({*page.rare.get(name, ""), *html.unescape(some)}))
         return squeeze(text)
 
     # -- Style sheet and scripts ------------------------------------------------------------------
@@ -455,6 +489,18 @@ class Publisher:
 
         return CSS_URL.sub(url, text)
 
+    def script(self, path: str) -> str:
+        """Return a script of the theme without the parts that the site does without."""
+        text = self.read(path, "a page").decode()
+        for part, instead in PARTS_LEFT_OUT.get(PurePosixPath(path).name, {}).items():
+            text, found = part.subn("void 0", text)
+            if found != 1:
+                raise PublishError(
+                    f"{path} has {found} times, not once, the part that {instead} stands for; "
+                    "compare it with the pattern in PARTS_LEFT_OUT"
+                )
+        return text
+
     def bundles(self, pages: dict[str, Page], remembered: dict[str, Any]) -> dict[str, Any]:
         """Return names of the style sheet and the scripts, made anew only if something changed."""
         everything = {word for page in pages.values() for word in page.words}
@@ -472,11 +518,9 @@ class Publisher:
         texts = {
             path.relative_to(self.own).as_posix(): path.read_text("utf-8") for path in own_scripts
         }
-        # Bootstrap's words are all those of the framework: assets.mjs lists what it really adds.
-        theirs = {path: self.read(path, "a page").decode() for path in scripts}
-        for name, text in (*theirs.items(), *texts.items()):
-            if not name.endswith("bootstrap.js"):
-                everything.update(re.findall(r"[A-Za-z_][\w-]*", text))
+        theirs = {path: self.script(path) for path in scripts}
+        for text in (*theirs.values(), *texts.values()):
+            everything.update(re.findall(r"[A-Za-z_][\w-]*", text))
         own_styles = sorted(
             (self.own / "styles").glob("*.css"), key=lambda p: (p.name != "book.css", p.name)
         )
@@ -487,7 +531,15 @@ class Publisher:
             "scripts": [{"name": path, "text": text} for path, text in theirs.items()],
         }
         letters = {*map(chr, range(32, 127)), *(c for page in pages.values() for c in page.letters)}
-        key = digest(self.tool, json.dumps(job), json.dumps(texts), "".join(sorted(letters)))
+        rare = {
+            name: sorted({c for page in pages.values() for c in page.rare.get(name, "")})
+            for name in sorted(RARE_CLASSES)
+        }
+        key = digest(
+            self.tool,
+            *map(json.dumps, (job, texts, rare)),
+            "".join(sorted(letters)),
+        )
         job |= {
             "main": str(self.own / "scripts" / "main.js"),
             "inline": str(self.own / "scripts" / "inline.js"),
@@ -505,6 +557,7 @@ class Publisher:
         inputs: dict[str, str] = {}
         fonts: dict[str, str] = {}
         icons = {letter for letter in made["style"] if "\ue000" <= letter <= "\uf8ff"}
+        families = font_classes(made["style"])
 
         def named(match: re.Match[str]) -> str:
             path = match[2]
@@ -516,7 +569,12 @@ class Publisher:
             # Of the fonts for formulas, the letters that the book has are a third or less.
             whole = self.node_modules / "katex/dist/fonts" / name.replace(".woff2", ".ttf")
             if name.startswith("KaTeX_") and whole.is_file():
-                some = subset(whole, letters, layout_features=["*"], hinting=True)
+                classes = families.get(family := name.partition("-")[0], set())
+                few = classes and classes <= RARE_CLASSES
+                wanted = {c for name in classes for c in rare[name]} if few else letters
+                # Of use to small letters on coarse screens.
+                hinting = family in ("KaTeX_Main", "KaTeX_Math")
+                some = subset(whole, wanted, layout_features=["*"], hinting=hinting)
                 if len(some) < (self.source / path).stat().st_size:
                     fonts[name] = self.named(name.replace(".woff2", ".woff"), some)
                     return f'url({fonts[name]}) format("woff")'
@@ -535,7 +593,7 @@ class Publisher:
             "pages": {n: self.named(f"{n}.js", t.encode()) for n, t in made["pages"].items()},
             "fonts": {name: font for name, font in fonts.items() if name in MATH_FONTS},
         }
-        self.write("licenses.txt", self.licenses(made["notices"]).encode())
+        self.write("licenses.txt", self.licenses(made["packages"], made["notices"]).encode())
         result["files"] = sorted(
             {
                 *self.produced - before,
@@ -563,15 +621,19 @@ class Publisher:
         result: dict[str, Any] = json.loads(done.stdout)
         return result
 
-    def licenses(self, notices: Iterable[str]) -> str:
+    def licenses(self, packages: Iterable[str], notices: Iterable[str]) -> str:
         """Return the licenses of what the bundles carry."""
+        vendored = {file.parent.name for file in self.source.glob("_static/vendor/*/*.js")}
         description = json.loads((self.node_modules.parent / "package.json").read_text("utf-8"))
-        folders = ["@fortawesome/fontawesome-free", *description["dependencies"]]
-        texts = [
-            f"{folder}\n\n{file.read_text('utf-8')}"
-            for folder in folders
-            for file in sorted((self.node_modules / folder).glob("LICENSE*"))
-        ]
+        copied = {
+            name for name in description["dependencies"] if name.partition(".")[0] in vendored
+        }
+        texts = []
+        for folder in sorted({"@fortawesome/fontawesome-free", "katex", *copied, *packages}):
+            package = json.loads((self.node_modules / folder / "package.json").read_text("utf-8"))
+            texts.append(f"{folder} {package['version']}: {package['license']}")
+            for file in sorted((self.node_modules / folder).glob("LICEN[CS]E*")):
+                texts[-1] += f"\n\n{file.read_text('utf-8').strip()}"
         texts += [
             f"{file.relative_to(self.source).as_posix()}\n\n{file.read_text('utf-8')}"
             for file in sorted(self.source.glob("_static/scripts/bootstrap*LICENSE*"))
@@ -614,21 +676,29 @@ class Publisher:
                 found[name] = f"../data/{name}.js"
         return found
 
-    def others(self, kept: set[str]) -> Iterator[str]:
+    def others(self, pages: Iterable[Page]) -> Iterator[str]:
         """Yield the other files of the site, which keep their names."""
+        kept = {path for page in pages for path in page.kept}
+        pictures = {name for page in pages for name in page.pictures}
         for file in self.source.rglob("*"):
             path = file.relative_to(self.source).as_posix()
-            if not file.is_file() or path.startswith((".", "_s")) or path in LEFT_OUT:
+            # Of the pictures, Sphinx leaves there what an earlier build had made.
+            if not file.is_file() or path.startswith((".", "_i", "_s")) or path in LEFT_OUT:
                 continue
             if path.endswith(".html") and not path.startswith("_"):
                 continue  # a page
             yield path
-            if file.suffix == ".js" and (found := UNREACHED.search(file.read_text("utf-8"))):
-                raise PublishError(
-                    f"{path} names {found[0]}, which this step changes in pages but not in scripts"
-                )
+            if file.suffix == ".js":
+                text = file.read_text("utf-8")
+                if found := UNREACHED.search(text):
+                    raise PublishError(
+                        f"{path} names {found[0]}, which this step changes in pages but not in "
+                        "scripts"
+                    )
+                pictures.update(PICTURE.findall(text))
             if file.suffix in (".webmanifest", ".xml"):
                 kept.update(NAMED_IN_FILE.findall(file.read_text("utf-8")))
+        yield from (f"_images/{unquote(name)}" for name in pictures)
         yield from kept
 
     # -- All of it --------------------------------------------------------------------------------
@@ -681,6 +751,8 @@ class Publisher:
     def run(self) -> None:
         """Publish the site."""
         started = time.perf_counter()
+        self.refuse_other_folders()
+        self.write(".nojekyll", b"")  # some hosts leave out folders that begin with _
         paths = self.pages()
         if "index.html" not in paths:
             raise PublishError(f"there is no front page in {self.source}: run `make book`")
@@ -720,9 +792,8 @@ class Publisher:
             data = light[path].replace(SLOT, slot, 1).encode()
             pages[path].key, pages[path].output = key, digest(data)
             self.write(path, data)
-        for path in self.others({path for page in pages.values() for path in page.kept}):
+        for path in self.others(pages.values()):
             self.write(path, self.read(path, "a page"))
-        self.write(".nojekyll", b"")  # some hosts leave out folders that begin with _
         if self.complete is not None:
             self.complete(self.target, set(self.produced), self.write)
         self.remove_others()
@@ -749,6 +820,16 @@ class Publisher:
         except OSError:
             return False
 
+    def refuse_other_folders(self) -> None:
+        """Refuse a target that holds what is not ours: it would be removed in the end."""
+        source, target = self.source.resolve(), self.target.resolve()
+        if source.is_relative_to(target) or target.is_relative_to(source):
+            raise PublishError(f"--target must lie outside --source, got {self.target}")
+        if target.is_dir() and any(target.iterdir()) and not (target / ".nojekyll").is_file():
+            raise PublishError(
+                f"--target must be empty or a site of an earlier run, got {self.target}"
+            )
+
     def remove_others(self) -> None:
         """Remove what this run did not produce, and empty folders."""
         for file in sorted(self.target.rglob("*"), reverse=True):
@@ -759,35 +840,84 @@ class Publisher:
                 file.unlink()
 
 
+def without_comments(text: str) -> str:
+    """Return HTML without comments, leaving alone what is verbatim."""
+    return VERBATIM.sub(lambda match: match[0] if match[1] else "", text)
+
+
+def mended(text: str) -> str:
+    """Return HTML with what the theme's templates leave to wish for put right.
+
+    A button that only has a tooltip gets it as its name, and one without a type sends no form. What
+    only stands on paper, the page's title once more and that of its contents, are no headings.
+
+    >>> mended('<button title="Full screen"><svg></svg></button>')
+    '<button title="Full screen" aria-label="Full screen" type="button"><svg></svg></button>'
+    """
+
+    def button(match: re.Match[str]) -> str:
+        given = attributes(match[1])
+        added = ""
+        if (
+            "title" in given
+            and "aria-label" not in given
+            and not re.sub(r"<[^<>]*>", "", match[2]).strip()
+        ):
+            added += f' aria-label="{html.escape(given["title"])}"'
+        if "type" not in given:
+            added += ' type="button"'
+        return f"<button{match[1]}{added}>{match[2]}</button>"
+
+    def heading(match: re.Match[str]) -> str:
+        kind = "title" if match[1] == "1" else "contents"
+        return f'<p class="print-{kind}">{match[2]}</p>' if match[2] else ""
+
+    text = BUTTON.sub(button, text)
+    text = MAIN_ROLE.sub(r"\1", text)
+    return ON_PAPER.sub(lambda match: ON_PAPER_HEADINGS.sub(heading, match[0]), text)
+
+
+def font_classes(style: str) -> dict[str, set[str]]:
+    """Return the classes that the rules of a style sheet give each of KaTeX's fonts to.
+
+    >>> font_classes(".katex .mathbb,.katex .amsrm{font-family:KaTeX_AMS}")["KaTeX_AMS"] == {
+    ...     "mathbb", "amsrm"
+    ... }
+    True
+    """
+    found: dict[str, set[str]] = {}
+    for selectors, family in re.findall(r"([^{}]*)\{[^{}]*?\bfont[^:;]*:[^;}]*?(KaTeX_\w+)", style):
+        if "@font-face" not in selectors:
+            ends = (re.split(r"[\s.>]", selector)[-1] for selector in selectors.split(","))
+            found.setdefault(family, set()).update(ends)
+    return found
+
+
 def squeeze(text: str) -> str:
-    """Return HTML without comments and blank lines, leaving alone what is verbatim."""
+    """Return HTML without blank lines, leaving alone what is verbatim."""
     parts: list[str] = []
     end = 0
     for match in VERBATIM.finditer(text):
-        parts += [text[end : match.start()], match[0]]
+        parts += [BLANK.sub("\n", text[end : match.start()]), match[0]]
         end = match.end()
-    parts.append(text[end:])
-    # Every other part is verbatim.
-    parts[::2] = [BLANK.sub("\n", COMMENT.sub("", part)) for part in parts[::2]]
+    parts.append(BLANK.sub("\n", text[end:]))
     return "".join(parts).lstrip()
 
 
 def merged(lists: Iterable[list[str]]) -> list[str]:
     """Return what is in some lists, in an order that agrees with each of them.
 
-    >>> merged([["a", "c"], ["a", "b", "c"], ["b", "d"]])
+    >>> merged([["a", "b"], ["c", "d"], ["b", "c"]])
     ['a', 'b', 'c', 'd']
     """
-    order: list[str] = []
-    for names in {tuple(names): None for names in lists}:
-        place = 0
-        for name in names:
-            if name in order:
-                place = max(place, order.index(name) + 1)
-            else:
-                order.insert(place, name)
-                place += 1
-    return order
+    order: graphlib.TopologicalSorter[str] = graphlib.TopologicalSorter()
+    for names in lists:
+        for before, name in zip((None, *names), names, strict=False):
+            order.add(name, *() if before is None else (before,))
+    try:
+        return list(order.static_order())
+    except graphlib.CycleError as error:
+        raise PublishError(f"pages load these in different orders: {error.args[1]}") from None
 
 
 def main() -> None:

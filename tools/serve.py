@@ -26,7 +26,15 @@ except ModuleNotFoundError:
 ROOT = Path(__file__).resolve().parent.parent
 WATCHED = ["book", "site", "src", "_config.yml", "_toc.yml"]
 COMPRESSED = re.compile(r"text/|application/(?:javascript|json|manifest\+json|xml)|image/svg\+xml")
-NAMED_BY_CONTENT = re.compile(r"/assets/|[./][0-9a-f]{10,}\.\w+$")
+NAMED_BY_CONTENT = re.compile(r"^/assets/|[./][0-9a-f]{10,}\.(?!html$)\w+$")
+# In the place of the site's service worker: a book that is being written is not kept for offline
+# reading, and what was kept under this address is dropped.
+NO_WORKER = b"""\
+addEventListener("install", () => skipWaiting());
+addEventListener("activate", (event) => {
+  event.waitUntil(Promise.all([caches.delete("llmbook"), registration.unregister()]));
+});
+"""
 
 
 @functools.lru_cache(maxsize=256)
@@ -79,23 +87,41 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
     def accepted(self) -> str | None:
         """Return the encoding to use."""
-        header = self.headers.get("Accept-Encoding", "")
-        wanted = {name.partition(";")[0].strip() for name in header.split(",")}
+        header = self.headers.get("Accept-Encoding", "").replace(" ", "")
+        offers = (offer.partition(";q=") for offer in header.split(","))
+        wanted = {name for name, _, quality in offers if not re.fullmatch(r"0(\.0*)?", quality)}
         if brotli is not None and "br" in wanted:
             return "br"
         return "gzip" if "gzip" in wanted else None
 
-    def end_headers(self) -> None:
-        """Say how long the file may be kept."""
+    def lifetime(self) -> str:
+        """Return how long the file may be kept, as Cache-Control says it."""
         path = self.path.partition("?")[0]
-        kept = "max-age=31536000, immutable" if NAMED_BY_CONTENT.search(path) else "no-cache"
-        self.send_header("Cache-Control", kept)
+        return "max-age=31536000, immutable" if NAMED_BY_CONTENT.search(path) else "no-cache"
+
+    def end_headers(self) -> None:
+        """Add what every answer says."""
+        self.send_header("Cache-Control", self.lifetime())
         self.send_header("Vary", "Accept-Encoding")
         self.send_header("X-Content-Type-Options", "nosniff")
         super().end_headers()
 
     def log_message(self, *_: object) -> None:
         """Keep the terminal for the messages of the build."""
+
+
+class Preview(Handler):
+    """Serves a site that changes: readers see what is there now."""
+
+    def send_head(self) -> BinaryIO | None:  # type: ignore[override]
+        """Answer for the service worker with one that ends itself."""
+        if self.path.partition("?")[0] != "/service-worker.js":
+            return super().send_head()
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", "text/javascript")
+        self.send_header("Content-Length", str(len(NO_WORKER)))
+        self.end_headers()
+        return io.BytesIO(NO_WORKER)
 
 
 def build() -> None:
@@ -109,7 +135,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000)
     port = parser.parse_args().port
     build()
-    handler = functools.partial(Handler, directory=str(ROOT / "_build" / "site"))
+    handler = functools.partial(Preview, directory=str(ROOT / "_build" / "site"))
     try:
         server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
     except OSError as error:

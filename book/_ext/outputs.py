@@ -264,7 +264,7 @@ def _unfinished(app: Sphinx) -> Path:
 
 
 def forget_an_unfinished_build(app: Sphinx, config: Config) -> None:
-    """Read every page again after a build that was interrupted or had warnings.
+    """Read every page again after a build that was interrupted, wrote no pages or had warnings.
 
     Sphinx would skip the pages that it has read, written or not, warnings or not, and call the
     build a success. Pages that were executed keep their outputs in the cache; a page that failed
@@ -279,7 +279,8 @@ def begin_to_write(app: Sphinx, env: BuildEnvironment) -> None:
 
 
 def count_as_done(app: Sphinx, exception: Exception | None) -> None:
-    if exception is None and not app._warncount:
+    """Count a build of the site; one that only follows links has noted changes, but writes none."""
+    if app.builder.format == "html" and exception is None and not app._warncount:
         _unfinished(app).unlink(missing_ok=True)
 
 

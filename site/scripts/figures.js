@@ -7,7 +7,7 @@ import { onPart } from "./parts.js";
 /** @typedef {{ method?: string, args?: any[] }} Choice - what a menu's or a slider's step does */
 
 /** @returns {Plotly} */
-const library = () => /** @type {any} */ (window).Plotly;
+const library = () => window.Plotly;
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 const touch = matchMedia("(pointer: coarse)");
 

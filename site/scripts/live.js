@@ -26,12 +26,8 @@ async function start() {
     document.querySelector("meta[name='live-server']")
   );
   const frame = asset("live-frame");
-  open ??= /** @type {any} */ (window).llmbook.live({
-    frame,
-    drawFigure,
-    binder: binder(),
-    local: local?.content,
-  });
+  open ??= window.llmbook?.live?.({ frame, drawFigure, binder: binder(), local: local?.content });
+  if (!open) throw new Error("the live cells have not set themselves up");
   return open;
 }
 

@@ -123,7 +123,8 @@ export function mark(terms) {
     show(inside);
     return true;
   };
-  const waiting = () => root.querySelector("[data-solution]");
+  // For those in closed boxes a reader would wait in vain.
+  const waiting = () => [...root.querySelectorAll("[data-solution]")].some(inOpen);
   if (!waiting()) {
     tryIt();
   } else {

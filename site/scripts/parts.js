@@ -5,7 +5,7 @@
 /** @typedef {(part: Part) => void} Feature */
 
 // Bundles that are loaded on demand have a copy of this module, so what it knows is kept outside.
-const llmbook = (/** @type {any} */ (window).llmbook ??= {});
+const llmbook = (window.llmbook ??= {});
 /** @type {{ features: Feature[], there: Part[] }} */
 const known = (llmbook.parts ??= { features: [], there: [] });
 

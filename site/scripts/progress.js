@@ -20,7 +20,6 @@ export function box(label, mark, exercise) {
   input.type = "checkbox";
   input.name = `${mark}:${label}`;
   input.ariaLabel = `${WORDS[mark]}: ${exercise}`;
-  input.autocomplete = "off"; // or a browser would bring back what was there before a reload
   input.addEventListener("change", () => store.set(label, mark, input.checked));
   const word = document.createElement("span");
   word.textContent = WORDS[mark];
@@ -100,8 +99,7 @@ function countPages() {
     } catch {
       return; // without the list there are no counts
     }
-    /** @type {Record<string, string[]>} */
-    const pages = /** @type {any} */ (window).llmbookExercises;
+    const pages = window.llmbookExercises;
     for (const link of document.querySelectorAll(".bd-docs-nav a.internal")) {
       if (!(link instanceof HTMLAnchorElement)) continue;
       const exercises = pages[pageName(link)];

@@ -16,10 +16,12 @@ const FRESH = 30_000; // milliseconds
  * @property {HTMLElement | null} [instead] - shown as long as nothing is asked
  */
 
-/** @returns {Promise<any>} */
+/** The search itself, which is loaded now. */
 async function searching() {
   await load("search");
-  return /** @type {any} */ (window).llmbook.search;
+  const search = window.llmbook?.search;
+  if (!search) throw new Error("the search has not set itself up");
+  return search;
 }
 
 /** @param {Parts} parts */
@@ -153,12 +155,14 @@ addEventListener("DOMContentLoaded", () => {
     const part = (/** @type {string} */ of) => /** @type {any} */ (found.querySelector(of));
     const input = part("input");
     input.value = new URLSearchParams(location.search).get("q") ?? "";
-    connect({
+    const parts = {
       input,
       status: part("[role=status]"),
       list: part("ol"),
       instead: part(".search-pages"),
-    });
+    };
+    if (input.value) connect(parts);
+    else input.addEventListener("input", () => connect(parts), { once: true });
     input.form.addEventListener("submit", (/** @type {Event} */ event) => event.preventDefault());
     input.focus();
   }

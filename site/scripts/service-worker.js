@@ -16,7 +16,7 @@ const LEFT_ALONE =
   /^(_sources\/|service-worker\.js$|offline\.json$|.*\.(ipynb|zip|pdf|xml|txt|inv)$)/;
 const CHANGES_NEVER = /^assets\//;
 
-const worker = /** @type {any} */ (self);
+const worker = /** @type {ServiceWorkerGlobalScope & typeof globalThis} */ (self);
 const root = new URL("./", worker.location.href);
 
 /** The path below the root, without query and fragment; null where it is not of this site. */
@@ -83,7 +83,7 @@ async function renew() {
   }
 }
 
-async function answer(/** @type {any} */ event, /** @type {string} */ path) {
+async function answer(/** @type {FetchEvent} */ event, /** @type {string} */ path) {
   const cache = await caches.open(CACHE);
   const kept = await cache.match(address(path));
   if (kept && CHANGES_NEVER.test(path)) return kept;
@@ -110,7 +110,7 @@ async function answer(/** @type {any} */ event, /** @type {string} */ path) {
   }
 }
 
-worker.addEventListener("install", (/** @type {any} */ event) => {
+worker.addEventListener("install", (event) => {
   event.waitUntil(
     (async () => {
       const cache = await caches.open(CACHE);
@@ -120,7 +120,7 @@ worker.addEventListener("install", (/** @type {any} */ event) => {
   );
 });
 
-worker.addEventListener("activate", (/** @type {any} */ event) => {
+worker.addEventListener("activate", (event) => {
   event.waitUntil(
     (async () => {
       await worker.clients.claim();
@@ -129,7 +129,7 @@ worker.addEventListener("activate", (/** @type {any} */ event) => {
   );
 });
 
-worker.addEventListener("fetch", (/** @type {any} */ event) => {
+worker.addEventListener("fetch", (event) => {
   if (event.request.method !== "GET" || event.request.headers.has("range")) return;
   const path = pathOf(event.request.url);
   if (path === null || LEFT_ALONE.test(path)) return;

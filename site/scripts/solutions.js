@@ -8,16 +8,17 @@
 import { addPart } from "./parts.js";
 
 const STAND_IN = "a[data-solution]";
-const FIRST_SIGNS = ["keydown", "pointerdown", "pointermove", "scroll"];
+// What only a reader does: pages also scroll by themselves, to where the reader was or in a sidebar.
+const FIRST_SIGNS = ["keydown", "pointerdown", "wheel"];
 
 /** @type {Map<string, string>} */
 const come = new Map(); // the markup of solutions on their way from script to page
 /** @type {Map<string, Promise<void>>} */
 const running = new Map();
 
-const llmbook = (/** @type {any} */ (window).llmbook ??= {});
+const llmbook = (window.llmbook ??= {});
 /** What each file calls. */
-llmbook.solution = (/** @type {string} */ label, /** @type {string} */ markup) => {
+llmbook.solution = (label, markup) => {
   come.set(label, markup);
 };
 /** For tools that need the whole page, such as the one that prints the book. */
@@ -119,7 +120,7 @@ async function loadQuietly() {
 function firstSign(event) {
   for (const type of FIRST_SIGNS) removeEventListener(type, firstSign, { capture: true });
   // Who pays for each byte gets only what they open.
-  const frugal = /** @type {any} */ (navigator).connection?.saveData === true;
+  const frugal = navigator.connection?.saveData === true;
   if (!frugal) loadQuietly();
 }
 

@@ -20,8 +20,9 @@ SCRIPTS = re.compile(r"/solution-[^/]*\.js$")
 
 @pytest.fixture
 def page(browser: Any, site: str) -> Iterator[Any]:
+    # What a service worker fetches, no test can stop.
     context = browser.new_context(
-        service_workers="block", base_url=site, viewport={"width": 1280, "height": 900}
+        base_url=site, viewport={"width": 1280, "height": 900}, service_workers="block"
     )
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     page = context.new_page()
@@ -83,13 +84,13 @@ def test_it_opens_by_keyboard(page: Any, key: str) -> None:
     assert page.evaluate(f"document.activeElement === {BOX}.querySelector('summary')")
 
 
-@pytest.mark.parametrize("sign", ["scroll", "pointer", "key"])
+@pytest.mark.parametrize("sign", ["wheel", "press", "key"])
 def test_first_sign_of_a_reader_brings_all_and_opens_none(page: Any, sign: str) -> None:
     page.goto(PAGE)
-    if sign == "scroll":
-        page.evaluate("scrollTo(0, 300)")
-    elif sign == "pointer":
-        page.mouse.move(300, 300)
+    if sign == "wheel":
+        page.mouse.wheel(0, 300)
+    elif sign == "press":
+        page.locator("article h1").click()
     else:
         page.keyboard.press("Tab")
     expect(page, NONE_WAITING)
@@ -99,12 +100,19 @@ def test_first_sign_of_a_reader_brings_all_and_opens_none(page: Any, sign: str) 
     assert {i for i in ids if ids.count(i) > 1} == set()
 
 
+def test_a_page_that_moves_by_itself_brings_none(page: Any) -> None:
+    page.goto(PAGE)
+    page.evaluate("scrollTo(0, 300)")
+    page.mouse.move(300, 300)
+    page.wait_for_timeout(500)
+    assert page.evaluate(WAITING) == page.locator("details.solution").count()
+
+
 def test_who_saves_data_gets_what_they_open(page: Any) -> None:
     page.add_init_script(
         "Object.defineProperty(navigator, 'connection', { value: { saveData: true } })"
     )
     page.goto(PAGE)
-    page.mouse.move(300, 300)
     summary(page).click()
     expect(page, IS_THERE)
     page.wait_for_timeout(500)
@@ -114,7 +122,7 @@ def test_who_saves_data_gets_what_they_open(page: Any) -> None:
 def test_browser_finds_what_is_in_closed_solutions(page: Any) -> None:
     """A link to a text uses the browser's search in the page; it opens what it finds."""
     page.goto(PAGE)
-    page.mouse.move(300, 300)
+    page.locator("article h1").click()
     expect(page, NONE_WAITING)
     words = page.evaluate(
         f"{BOX}.querySelector('.sd-summary-content p').textContent.trim().match(/^[\\w ,]+/)[0]"

@@ -549,7 +549,10 @@ def test_starting_can_be_stopped(reader: Reader, binder: Binder) -> None:
 # -- make live ------------------------------------------------------------------------------------
 
 
-def test_make_live_serves_both_and_ends_both(browser: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP], ids=["ended", "terminal closed"])
+def test_make_live_serves_both_and_ends_both(
+    browser: Any, tmp_path: Path, how: signal.Signals
+) -> None:
     command = [sys.executable, str(ROOT / "tools" / "live.py"), "--port", "0", "--site", str(SITE)]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with (tmp_path / "errors").open("w") as errors:
@@ -569,12 +572,17 @@ def test_make_live_serves_both_and_ends_both(browser: Any, tmp_path: Path) -> No
         reader.says("Ready: Python on 127.0.0.1", "ready")
         assert not reader.console
         reader.page.context.close()
+        # Nothing with the token in it is kept, by the browser or by the site's worker.
+        with urllib.request.urlopen(f"{address[0]}/{PAGE}", timeout=10) as answer:
+            assert answer.headers.get_all("Cache-Control") == ["no-store"]
+        with urllib.request.urlopen(f"{address[0]}/service-worker.js", timeout=10) as answer:
+            assert b"unregister" in answer.read()
         # A foreign name that points at this machine learns nothing of the token.
         request = urllib.request.Request(f"{address[0]}/{PAGE}", headers={"Host": "evil.example"})
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(request, timeout=10)
         assert refused.value.code == 421
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(how)
         assert process.wait(30) == 0
         for gone in (address[0], server):
             with pytest.raises(urllib.error.URLError):

@@ -2,13 +2,18 @@
 
 import json
 import re
+import threading
 import zipfile
 from collections.abc import Iterator
+from functools import partial
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from built import SITE
+
+from serve import Handler, Preview
 
 ARCHIVE = SITE / "llm-workbook.zip"
 LISTING = SITE / "offline.json"
@@ -261,3 +266,21 @@ def test_archive_opens_from_a_folder(browser: Any, tmp_path: Path) -> None:
     assert not faults
     assert not foreign
     context.close()
+
+
+def test_book_that_is_being_written_is_not_kept(browser: Any) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(SITE))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        context = browser.new_context(base_url=f"http://127.0.0.1:{server.server_port}/")
+        page = context.new_page()
+        page.goto("index.html")
+        page.wait_for_function(CONTROLLED)
+        page.wait_for_function(KEPT, arg="index.html")
+        server.RequestHandlerClass = partial(Preview, directory=str(SITE))
+        page.reload()
+        page.wait_for_function(
+            "async () => !(await caches.keys()).length"
+            " && !(await navigator.serviceWorker.getRegistrations()).length"
+        )
+        context.close()
+        server.shutdown()

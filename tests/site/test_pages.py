@@ -15,9 +15,12 @@ AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 PHONE = {"width": 360, "height": 740}
 DESKTOP = {"width": 1280, "height": 900}
 
-# All that a reader can open is open, and what comes with scrolling has come.
+# All that a reader can open is open, and what comes with scrolling has come and is laid out.
 OPEN_EVERYTHING = """
 async () => {
+  for (const section of document.querySelectorAll("section")) {
+    section.style.contentVisibility = "visible";
+  }
   await window.llmbook.solutions();
   for (const details of document.querySelectorAll("details")) details.open = true;
   for (const figure of document.querySelectorAll(".plotly-figure")) {

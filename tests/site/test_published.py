@@ -80,10 +80,19 @@ def test_host_compresses_and_says_how_long(site: str) -> None:
         ("/part/page/solution-a.0123456789.js", True),
         ("/data/exercises.js", False),
         ("/part/page.html", False),
+        ("/part/assets/page.html", False),
+        ("/part/1234567890.html", False),
     ],
 )
 def test_what_is_named_by_its_content(path: str, kept: bool) -> None:
     assert bool(serve.NAMED_BY_CONTENT.search(path)) == kept
+
+
+@pytest.mark.parametrize("header", ["", "identity", "gzip;q=0, br; q=0.0"])
+def test_nothing_is_compressed_for_who_cannot_read_it(site: str, header: str) -> None:
+    answer = get(site + "index.html", **{"Accept-Encoding": header})
+    assert answer.headers["Content-Encoding"] is None
+    assert answer.read() == (SITE / "index.html").read_bytes()
 
 
 # -- In a browser ---------------------------------------------------------------------------------
@@ -225,6 +234,81 @@ def test_menus_of_the_theme_open_by_keyboard(page: Any) -> None:
     assert page.locator(".dropdown-download-buttons .dropdown-menu").is_visible()
     page.keyboard.press("Escape")
     assert button.get_attribute("aria-expanded") == "false"
+
+
+def test_menus_are_walked_by_arrow_keys_and_close_behind_the_reader(page: Any) -> None:
+    page.goto(PAGE)
+    button = page.locator(".dropdown-download-buttons > button")
+    entries = page.locator(".dropdown-download-buttons .dropdown-item")
+    active = "e => e === document.activeElement"
+    button.focus()
+    for key, n in [("ArrowDown", 0), ("ArrowDown", 1), ("ArrowUp", 0), ("ArrowUp", 0)]:
+        page.keyboard.press(key)
+        assert entries.nth(n).evaluate(active)
+    page.locator("article h1").click()
+    assert button.get_attribute("aria-expanded") == "false"
+    button.focus()
+    page.keyboard.press("ArrowUp")
+    assert entries.last.evaluate(active)
+    page.keyboard.press("Tab")
+    assert button.get_attribute("aria-expanded") == "false"
+    assert not entries.last.evaluate(active)
+
+
+def test_button_leads_back_to_the_top_while_one_scrolls_up(page: Any) -> None:
+    page.set_viewport_size({"width": 1000, "height": 900})  # the theme has none on a wide screen
+    page.goto(PAGE)
+    button = page.locator("#pst-back-to-top")
+    page.mouse.move(600, 500)
+    page.mouse.wheel(0, 3000)
+    page.wait_for_function("scrollY > 2000")
+    assert not button.is_visible()
+    page.mouse.wheel(0, -500)
+    button.click()
+    page.wait_for_function("scrollY === 0")
+    button.wait_for(state="hidden")
+
+
+def test_keyboard_reaches_code_that_is_wider_than_its_place(page: Any) -> None:
+    page.goto(PAGE)
+    code = page.locator(".cell_input pre").first
+    code.scroll_into_view_if_needed()
+    assert code.evaluate("e => e.scrollWidth <= e.clientWidth && e.tabIndex < 0")
+    page.set_viewport_size({"width": 200, "height": 800})
+    code.scroll_into_view_if_needed()
+    reached = "e => e.scrollWidth > e.clientWidth && e.tabIndex === 0"
+    page.wait_for_function(reached, arg=code.element_handle())
+
+
+def test_rare_letters_are_in_the_fonts_made_for_them(page: Any) -> None:
+    """A letter that such a font lacks would be one of the system's."""
+    rare = ".katex-html :is(.mathbb, .amsrm, .mathcal)"
+    tools = page.context.new_cdp_session(page)
+    tools.send("DOM.enable")
+    tools.send("CSS.enable")
+    letters = 0
+    for path in pages():
+        if not re.search(
+            r'class="m\w+ (?:mathbb|amsrm|mathcal)"', (SITE / path).read_text("utf-8")
+        ):
+            continue
+        page.goto(path)
+        page.evaluate(
+            """async () => {
+              for (const box of document.querySelectorAll("section, details")) {
+                box.style.contentVisibility = "visible";
+                box.open = true;
+              }
+              await document.fonts.ready;
+            }"""
+        )
+        root = tools.send("DOM.getDocument")["root"]["nodeId"]
+        found = tools.send("DOM.querySelectorAll", {"nodeId": root, "selector": rare})
+        for node in found["nodeIds"]:
+            used = tools.send("CSS.getPlatformFontsForNode", {"nodeId": node})["fonts"]
+            assert all(font["isCustomFont"] for font in used), (path, used)
+            letters += sum(font["glyphCount"] for font in used)
+    assert letters > 10
 
 
 def test_formulas_are_in_their_fonts(page: Any) -> None:

@@ -2,7 +2,13 @@
 
 import { atBottom } from "../bottom.js";
 
-/** @typedef {{where: string, address: string, token: string}} Choice */
+/**
+ * @typedef {{ address: string, token: string }} Server
+ * @typedef {Server & { where: string }} Choice
+ * @typedef {"idle" | "starting" | "ready" | "running" | "failed"} State
+ * @typedef {"all" | "interrupt" | "restart" | "stop" | "close"} Action
+ * @typedef {{ where: RadioNodeList, address: HTMLInputElement, token: HTMLInputElement }} Fields
+ */
 
 const MARKUP = `
 <p class="live-state" role="status"></p>
@@ -17,7 +23,7 @@ const MARKUP = `
       placeholder="http://localhost:8888/?token=…"></label>
     <label>Token <input name="token" type="password" autocomplete="off"></label>
   </p>
-  <button class="live-start">Start</button>
+  <button type="submit" class="live-start">Start</button>
 </form>
 <p class="live-actions">
   <button type="button" data-action="all">Run all</button>
@@ -31,6 +37,7 @@ it. Tab indents; Escape and then Tab leaves the editor.</p>
 `;
 
 // Which actions make sense in a state.
+/** @type {Record<State, Action[]>} */
 const ACTIONS = {
   idle: ["close"],
   starting: ["stop"],
@@ -39,7 +46,12 @@ const ACTIONS = {
   failed: ["close"],
 };
 
-/** The address of a server and its token, from what a reader copies out of a terminal. */
+/**
+ * The address of a server and its token, from what a reader copies out of a terminal.
+ * @param {string} text
+ * @param {string} [token] - goes before the one in the address
+ * @returns {Server | null}
+ */
 export function parse(text, token = "") {
   let url;
   try {
@@ -56,7 +68,7 @@ export function parse(text, token = "") {
 export class Bar {
   /**
    * @param {Choice} choice
-   * @param {{start: (choice: Choice) => void, act: (action: string) => void}} wishes
+   * @param {{start: (choice: Choice) => void, act: (action: Action) => void}} wishes
    * @param {string} binder its host, or empty where the book names none
    */
   constructor(choice, wishes, binder) {
@@ -69,7 +81,8 @@ export class Bar {
     this.form = /** @type {HTMLFormElement} */ (this.bar.querySelector("form"));
     const server = /** @type {HTMLElement} */ (this.bar.querySelector(".live-server"));
     const { where, address, token } = this.fields();
-    this.bar.querySelector(".live-binder").textContent = `Binder (${binder}), free, no account`;
+    const free = /** @type {HTMLElement} */ (this.bar.querySelector(".live-binder"));
+    free.textContent = `Binder (${binder}), free, no account`;
     if (!binder) /** @type {HTMLElement} */ (this.form.querySelector("label")).hidden = true;
     where.value = choice.where;
     address.value = choice.where === "server" ? choice.address : "";
@@ -89,21 +102,24 @@ export class Bar {
       token.value = parsed.token;
       wishes.start({ where: "server", ...parsed });
     };
-    for (const button of this.buttons()) button.onclick = () => wishes.act(button.dataset.action);
+    for (const [button, action] of this.buttons()) button.onclick = () => wishes.act(action);
     atBottom(this.bar);
   }
 
   fields() {
-    const { where, address, token } = /** @type {any} */ (this.form.elements);
-    return { where, address, token };
+    return /** @type {HTMLFormControlsCollection & Fields} */ (this.form.elements);
   }
 
   buttons() {
-    return /** @type {NodeListOf<HTMLButtonElement>} */ (this.bar.querySelectorAll("[data-action]"));
+    /** @type {NodeListOf<HTMLButtonElement>} */
+    const found = this.bar.querySelectorAll("[data-action]");
+    return [...found].map((button) => {
+      return /** @type {const} */ ([button, /** @type {Action} */ (button.dataset.action)]);
+    });
   }
 
   /**
-   * @param {"idle" | "starting" | "ready" | "running" | "failed"} state
+   * @param {State} state
    * @param {string} [text]
    */
   tell(state, text) {
@@ -111,9 +127,9 @@ export class Bar {
     this.bar.dataset.state = state;
     if (text !== undefined) this.said.textContent = text;
     this.form.hidden = !["idle", "failed"].includes(state);
-    for (const button of this.buttons()) button.hidden = !ACTIONS[state].includes(button.dataset.action);
+    for (const [button, action] of this.buttons()) button.hidden = !ACTIONS[state].includes(action);
     // What had the focus may be gone: stay in the bar.
-    if (this.bar.contains(focused) && !focused.getClientRects().length) this.focus();
+    if (focused && this.bar.contains(focused) && !focused.getClientRects().length) this.focus();
   }
 
   focus() {

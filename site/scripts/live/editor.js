@@ -35,13 +35,19 @@ const colors = tagHighlighter([
 ]);
 
 /**
+ * @typedef {object} Reply - the kernel's, to how code may go on
+ * @property {string} status
+ * @property {string[]} matches
+ * @property {number} cursor_start
+ * @property {{ _jupyter_types_experimental?: { type: string }[] }} [metadata]
+ *
  * @typedef {object} Wishes
  * @property {string} label what a screen reader calls the editor
  * @property {string} help id of the text on its keys
  * @property {(code: string) => void} change
  * @property {() => void} run
  * @property {() => void} runAndGoOn
- * @property {(code: string, place: number) => Promise<any>} complete
+ * @property {(code: string, place: number) => Promise<Reply | null>} complete
  */
 
 /**
@@ -51,7 +57,7 @@ const colors = tagHighlighter([
  * @param {Wishes} wishes
  */
 export function edit(parent, code, wishes) {
-  const call = (what) => () => {
+  const call = (/** @type {() => void} */ what) => () => {
     what();
     return true;
   };

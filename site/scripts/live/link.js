@@ -1,10 +1,23 @@
 // The page's end of the line to the kernel, which lives in a frame that is loaded here.
 
 /**
+ * @typedef {object} Told - how it stands with the kernel
+ * @property {import("./bar.js").State} state
+ * @property {string} text
+ * @property {import("./bar.js").Server} [server] - when one has been found
+ *
  * @typedef {object} Listener
- * @property {(message: any) => void} state
- * @property {(message: any) => void} kernel
- * @property {(message: any) => void} forgotten
+ * @property {(message: Told) => void} state
+ * @property {(message: { status: string }) => void} kernel
+ * @property {() => void} forgotten
+ *
+ * @typedef {(kind: string, content: any) => void} Output - content is that of Jupyter's message
+ *
+ * @typedef {object} Reply - the kernel's, to code
+ * @property {"ok" | "error" | "aborted" | "lost"} status
+ * @property {number} [execution_count]
+ * @property {string} [ename]
+ * @property {{ source: string, data: Record<string, any> }[]} [payload]
  */
 
 /** Load the frame and return the line to it. */
@@ -16,18 +29,22 @@ export class Link {
   constructor(address, listener) {
     this.listener = listener;
     this.count = 0;
-    /** @type {Map<number, {output?: (kind: string, content: any) => void, end: (reply: any) => void}>} */
+    /** @type {Map<number, { output?: Output, end: (reply: any) => void }>} */
     this.waiting = new Map();
-    this.ready = this.#load(address);
+    const { port1, port2 } = new MessageChannel();
+    this.port = port1;
+    this.ready = this.#load(address, port2);
   }
 
-  /** @param {string} address */
-  #load(address) {
+  /**
+   * @param {string} address
+   * @param {MessagePort} theirs
+   * @returns {Promise<void>}
+   */
+  #load(address, theirs) {
     return new Promise((resolve, reject) => {
-      const { port1, port2 } = new MessageChannel();
-      this.port = port1;
-      port1.onmessage = ({ data }) => {
-        if (data.type === "linked") resolve(undefined);
+      this.port.onmessage = ({ data }) => {
+        if (data.type === "linked") resolve();
         else this.#hear(data);
       };
       const frame = document.createElement("iframe");
@@ -36,20 +53,20 @@ export class Link {
       frame.src = address;
       // A file has no origin that could be named.
       const origin = location.protocol === "file:" ? "*" : location.origin;
-      frame.onload = () => frame.contentWindow.postMessage("link", origin, [port2]);
+      frame.onload = () => frame.contentWindow?.postMessage("link", origin, [theirs]);
       setTimeout(() => reject(new Error("A part of the book could not be loaded.")), 20_000);
       document.body.append(frame);
     });
   }
 
-  /** @param {any} message */
+  /** @param {{ type: string, id: number } & Record<string, any>} message - JSON from the frame */
   #hear({ type, id, ...rest }) {
     const one = this.waiting.get(id);
-    if (type === "output") one?.output(rest.kind, rest.content);
+    if (type === "output") one?.output?.(rest.kind, rest.content);
     else if (type === "done" || type === "completed") {
       this.waiting.delete(id);
       one?.end(rest);
-    } else this.listener[type](rest);
+    } else this.listener[/** @type {keyof Listener} */ (type)](/** @type {any} */ (rest));
   }
 
   /** @param {string} action */
@@ -60,7 +77,8 @@ export class Link {
   /**
    * Run code; the promise holds the kernel's reply, with status ok, error, aborted or lost.
    * @param {string} code
-   * @param {(kind: string, content: any) => void} output
+   * @param {Output} output
+   * @returns {Promise<Reply>}
    */
   execute(code, output) {
     return new Promise((end) => {
@@ -74,6 +92,7 @@ export class Link {
    * Ask how code may go on at a place.
    * @param {string} code
    * @param {number} place
+   * @returns {Promise<import("./editor.js").Reply | null>}
    */
   complete(code, place) {
     return new Promise((end) => {

@@ -7,6 +7,14 @@ const LONGEST = 200_000; // characters of text that are shown; a loop that print
 const INK = "#1b1c1d";
 const PAPER = "#fdfefe";
 
+/** @typedef {Record<string, any>} Bundle - an output by type, as Jupyter sends it: texts and JSON */
+
+/**
+ * @template {keyof HTMLElementTagNameMap} Name
+ * @param {Name} name
+ * @param {string} className
+ * @param {(string | Node)[]} children
+ */
 const element = (name, className, ...children) => {
   const made = document.createElement(name);
   if (className) made.className = className;
@@ -17,7 +25,7 @@ const element = (name, className, ...children) => {
 // -- Text ---------------------------------------------------------------------------------------
 
 /** What a terminal shows of a text: each line from its last carriage return. */
-const settle = (text) =>
+const settle = (/** @type {string} */ text) =>
   text
     .replaceAll("\r\n", "\n")
     .split("\n")
@@ -44,8 +52,7 @@ export function terminal(text) {
       return;
     }
     const codes = part.split(";").map(Number);
-    while (codes.length) {
-      const code = codes.shift();
+    for (let code = codes.shift(); code !== undefined; code = codes.shift()) {
       if (code === 0) [bold, color] = [false, ""];
       else if (code === 1) bold = true;
       else if (code === 22) bold = false;
@@ -62,11 +69,11 @@ export function terminal(text) {
   return all;
 }
 
-const pre = (className, text) =>
+const pre = (/** @type {string} */ className, /** @type {string} */ text) =>
   element("div", className, element("div", "highlight", element("pre", "", terminal(text))));
 
 /** Let the keyboard scroll what is too long to be shown at once, and only that. */
-function reach(shown) {
+function reach(/** @type {HTMLElement} */ shown) {
   for (const text of shown.querySelectorAll("pre")) {
     if (text.scrollHeight > text.clientHeight) text.tabIndex = 0;
   }
@@ -74,49 +81,81 @@ function reach(shown) {
 
 // -- Figures ------------------------------------------------------------------------------------
 
-const escape = (text) => {
+const escape = (/** @type {string} */ text) => {
   const holder = document.createElement("p");
   holder.textContent = text;
   return holder.innerHTML;
 };
 
 /** All but the tags that Plotly knows in its texts, escaped. */
-const rich = (text) => escape(text).replace(/&lt;(\/?(?:b|i|em|sub|sup))&gt;/g, "<$1>");
+const rich = (/** @type {string} */ text) => escape(text).replace(/&lt;(\/?(?:b|i|em|sub|sup))&gt;/g, "<$1>");
 
 let figures = 0;
 
-/** The control of a slider or a menu, as src/llmbook/_myst_nb.py writes it. */
-function control(kind, part, key) {
-  const label = element("label", "");
+/**
+ * @typedef {object} Slider - as Plotly has it
+ * @property {number} [active]
+ * @property {{ label: string }[]} steps
+ * @property {{ prefix?: string, suffix?: string }} [currentvalue]
+ *
+ * @typedef {object} Menu
+ * @property {number} [active]
+ * @property {{ label: string }[]} buttons
+ * @property {string} [name]
+ */
+
+/**
+ * The control of a slider or a menu, as src/llmbook/_myst_nb.py writes it.
+ * @param {HTMLLabelElement} label
+ * @param {HTMLInputElement | HTMLSelectElement} input
+ * @param {string} key
+ */
+function control(label, input, key) {
   label.htmlFor = key;
-  const input = document.createElement(kind === "slider" ? "input" : "select");
   input.id = key;
   input.autocomplete = "off";
   input.disabled = true;
-  const active = part.active ?? 0;
-  if (input instanceof HTMLInputElement) {
-    const { prefix = "", suffix = "" } = part.currentvalue ?? {};
-    const labels = part.steps.map((step) => rich(`${prefix}${step.label}${suffix}`));
-    label.innerHTML = labels[active];
-    input.type = "range";
-    input.min = "0";
-    input.max = String(part.steps.length - 1);
-    input.value = String(active);
-    input.setAttribute("aria-valuetext", label.textContent);
-    input.dataset.labels = JSON.stringify(labels);
-  } else {
-    label.textContent = part.name ?? "Show";
-    part.buttons.forEach((button, n) => {
-      input.append(new Option(button.label, String(n), n === active, n === active));
-    });
-  }
   return element("div", "plotly-control", label, input);
 }
 
-/** The place of a Plotly figure; figures.js draws it. */
+/** @param {Slider} slider @param {string} key */
+function sliderControl({ active = 0, steps, currentvalue }, key) {
+  const { prefix = "", suffix = "" } = currentvalue ?? {};
+  const labels = steps.map((step) => rich(`${prefix}${step.label}${suffix}`));
+  const label = element("label", "");
+  label.innerHTML = labels[active];
+  const input = element("input", "");
+  input.type = "range";
+  input.min = "0";
+  input.max = String(steps.length - 1);
+  input.value = String(active);
+  input.setAttribute("aria-valuetext", label.textContent);
+  input.dataset.labels = JSON.stringify(labels);
+  return control(label, input, key);
+}
+
+/** @param {Menu} menu @param {string} key */
+function menuControl({ active = 0, buttons, name = "Show" }, key) {
+  const options = buttons.map(
+    (button, n) => new Option(button.label, String(n), n === active, n === active),
+  );
+  return control(element("label", "", name), element("select", "", ...options), key);
+}
+
+/**
+ * @typedef {object} Figure - as Plotly has it
+ * @property {object[]} data
+ * @property {{ meta?: { alt?: string }, height?: number, updatemenus?: Menu[], sliders?: Slider[] }} [layout]
+ */
+
+/**
+ * The place of a Plotly figure; figures.js draws it.
+ * @param {Figure} figure
+ * @param {string} text - what else is known of it
+ */
 function plotly(figure, text) {
   const layout = figure.layout ?? {};
-  const alt = layout.meta?.alt ?? text ?? "A figure";
+  const alt = layout.meta?.alt ?? text;
   const plot = element("div", "plotly-plot", element("p", "", alt));
   plot.setAttribute("role", "img");
   plot.setAttribute("aria-label", alt);
@@ -125,15 +164,19 @@ function plotly(figure, text) {
   data.type = "application/json";
   data.text = JSON.stringify({ ...figure, layout });
   const key = `live-figure-${++figures}`;
-  const menus = (layout.updatemenus ?? []).map((m, n) => control("menu", m, `${key}-menu-${n}`));
-  const sliders = (layout.sliders ?? []).map((s, n) => control("slider", s, `${key}-slider-${n}`));
+  const menus = (layout.updatemenus ?? []).map((m, n) => menuControl(m, `${key}-menu-${n}`));
+  const sliders = (layout.sliders ?? []).map((s, n) => sliderControl(s, `${key}-slider-${n}`));
   const made = element("figure", "plotly-figure", plot, ...menus, ...sliders, data);
   made.dataset.ink = INK;
   made.dataset.paper = PAPER;
   return made;
 }
 
-/** A vector picture, in the page, so that it takes on the theme's colors. */
+/**
+ * A vector picture, in the page, so that it takes on the theme's colors.
+ * @param {string} markup
+ * @param {string} alt
+ */
 function svg(markup, alt) {
   const holder = element("div", "matplotlib-figure");
   holder.innerHTML = markup
@@ -146,6 +189,7 @@ function svg(markup, alt) {
   return holder;
 }
 
+/** @param {string} type @param {string} data @param {string} alt */
 function picture(type, data, alt) {
   const made = document.createElement("img");
   made.alt = alt;
@@ -155,6 +199,7 @@ function picture(type, data, alt) {
 
 // -- A cell's outputs ---------------------------------------------------------------------------
 
+/** @param {string | string[]} value */
 const joined = (value) => (Array.isArray(value) ? value.join("") : value);
 
 /** Shows outputs of a cell, in place of those that the build left there. */
@@ -170,7 +215,9 @@ export class Outputs {
     this.place = element("div", "cell_output docutils container live-output");
     /** @type {Map<string, HTMLElement[]>} */
     this.displays = new Map();
-    this.#forget();
+    this.stale = false; // whether what is there goes with the next output
+    this.text = ""; // of the stream that is written to
+    this.said = ""; // what there is to say of the outputs in a line
   }
 
   #forget() {
@@ -198,7 +245,10 @@ export class Outputs {
     if (this.built) this.built.hidden = false;
   }
 
-  /** Add a note of the page's own, such as what to do next. */
+  /**
+   * Add a note of the page's own, such as what to do next.
+   * @param {(string | Node)[]} content
+   */
   note(...content) {
     this.place.append(element("p", "live-note", ...content));
   }
@@ -232,28 +282,31 @@ export class Outputs {
     if (figure instanceof HTMLElement) this.draw(figure);
   }
 
+  /** @param {{ name: string, text: string }} content */
   #stream({ name, text }) {
     const className = `output ${name === "stderr" ? "stderr" : "stream"} highlight-myst-ansi notranslate`;
     const last = this.place.lastElementChild;
-    const more = last?.className === className;
-    this.text = (more ? this.text : "") + text;
+    const running = last?.className === className ? last : null;
+    this.text = (running ? this.text : "") + text;
     if (this.text.length > LONGEST) {
       this.text = `[only the end is shown]\n${this.text.slice(-LONGEST / 2)}`;
     }
     const shown = pre(className, this.text);
-    if (more) last.replaceWith(shown);
+    if (running) running.replaceWith(shown);
     else this.place.append(shown);
     reach(shown);
   }
 
+  /** @param {HTMLElement} shown */
   #put(shown) {
     this.place.append(shown);
     reach(shown);
   }
 
+  /** @param {{ data: Bundle, metadata?: Bundle }} content */
   #rich({ data, metadata = {} }) {
-    const plain = joined(data["text/plain"]) ?? "";
-    const alt = (type) => metadata[type]?.alt ?? (plain.startsWith("<") ? "A figure" : plain);
+    const plain = joined(data["text/plain"] ?? "");
+    const alt = (/** @type {string} */ type) => metadata[type]?.alt ?? (/^(<|$)/.test(plain) ? "A figure" : plain);
     if (data[PLOTLY]) return element("div", "output", plotly(data[PLOTLY], alt(PLOTLY)));
     if (data["text/html"]) {
       const shown = element("div", "output text_html");

@@ -11,7 +11,14 @@ console.debug = () => {}; // where the library tells each step
 /** A reason to tell the reader. */
 class Failure extends Error {}
 
+/**
+ * @typedef {import("../live/bar.js").Server} Server
+ * @typedef {import("../live/bar.js").State} State
+ * @typedef {{ settings: ServerConnection.ISettings, name: string }} Reached - a server and its kernel
+ */
+
 // What Binder's phases mean (https://binderhub.readthedocs.io/en/latest/api.html).
+/** @type {Record<string, string>} */
 const PHASES = {
   waiting: "waiting for a machine",
   fetching: "fetching the book",
@@ -29,39 +36,50 @@ let kernel;
 /** @type {AbortController} */
 let attempt = new AbortController();
 
-const say = (type, more = {}) => port.postMessage({ type, ...more });
-const tell = (state, text, more = {}) => say("state", { state, text, ...more });
-const host = (address) => new URL(address).host;
+const say = (/** @type {string} */ type, more = {}) => port?.postMessage({ type, ...more });
+/** @param {State} state @param {string} text @param {{ server?: Server }} [more] */
+const tell = (state, text, more) => say("state", { state, text, ...more });
+const host = (/** @type {string} */ address) => new URL(address).host;
+/** @param {unknown} error */
+const wordsOf = (error) => (error instanceof Error ? error.message : String(error));
+/** @param {string} token @returns {Record<string, string>} */
+const headersWith = (token) => (token ? { Authorization: `token ${token}` } : {});
 
 /**
  * Have Binder start a server.
  * @param {string} address of the build, https://mybinder.org/build/gh/owner/repository/branch
  * @param {AbortSignal} signal
- * @returns {Promise<{address: string, token: string}>}
+ * @returns {Promise<Server>}
  */
 function launch(address, signal) {
   return new Promise((resolve, reject) => {
     const events = new EventSource(address);
-    const end = (settle, value) => {
+    const fail = (/** @type {unknown} */ reason) => {
       events.close();
-      settle(value);
+      reject(reason);
     };
-    signal.addEventListener("abort", () => end(reject, signal.reason));
+    signal.addEventListener("abort", () => fail(signal.reason));
     events.onmessage = ({ data }) => {
       const { phase, message, url, token } = JSON.parse(data);
-      if (phase === "ready") end(resolve, { address: url, token });
-      else if (phase === "failed") {
-        end(reject, new Failure(`Binder could not start it: ${message?.trim() || "no reason given"}`));
+      if (phase === "ready") {
+        events.close();
+        resolve({ address: url, token });
+      } else if (phase === "failed") {
+        fail(new Failure(`Binder could not start it: ${message?.trim() || "no reason given"}`));
       } else if (PHASES[phase]) tell("starting", `Binder: ${PHASES[phase]} …`);
     };
     events.onerror = () => {
       const offline = !navigator.onLine && "You are offline: Binder cannot be reached.";
-      end(reject, new Failure(offline || `${host(address)} does not answer, or broke off.`));
+      fail(new Failure(offline || `${host(address)} does not answer, or broke off.`));
     };
   });
 }
 
-/** A signal that comes with another one, or when the time is over. */
+/**
+ * A signal that comes with another one, or when the time is over.
+ * @param {AbortSignal} signal
+ * @param {number} time - in milliseconds
+ */
 function either(signal, time) {
   const both = new AbortController();
   signal.addEventListener("abort", () => both.abort(signal.reason));
@@ -69,13 +87,22 @@ function either(signal, time) {
   return both.signal;
 }
 
-/** The settings for a server, once it is known to answer and to accept the token. */
+/**
+ * The settings for a server, once it is known to answer and to accept the token.
+ * @param {string} address
+ * @param {string} token
+ * @param {AbortSignal} signal
+ * @returns {Promise<Reached>}
+ */
 async function reach(address, token, signal) {
   const baseUrl = address.endsWith("/") ? address : `${address}/`;
-  const headers = token ? { Authorization: `token ${token}` } : {};
-  const limit = either(signal, PATIENCE);
   /** @type {RequestInit} */
-  const init = { cache: "no-store", credentials: "omit", headers, signal: limit };
+  const init = {
+    cache: "no-store",
+    credentials: "omit",
+    headers: headersWith(token),
+    signal: either(signal, PATIENCE),
+  };
   let response;
   try {
     response = await fetch(`${baseUrl}api/kernelspecs`, init);
@@ -110,6 +137,8 @@ async function reach(address, token, signal) {
  * Why a server could not be read. Jupyter's refusal of a token may not be read by another site, but
  * its version may, by those that it lets in; and a request whose answer may not be read still tells
  * whether anybody is there.
+ * @param {string} baseUrl
+ * @param {AbortSignal} signal
  */
 async function why(baseUrl, signal) {
   /** @param {RequestInit} how */
@@ -132,7 +161,11 @@ async function why(baseUrl, signal) {
   return `No server answers at ${baseUrl}.`;
 }
 
-/** Start a kernel and wait until it answers. */
+/**
+ * Start a kernel and wait until it answers.
+ * @param {Reached} server
+ * @param {AbortSignal} signal
+ */
 async function open({ settings, name }, signal) {
   tell("starting", `Starting Python on ${host(settings.baseUrl)} …`);
   const client = new KernelAPIClient({ serverSettings: settings });
@@ -140,7 +173,7 @@ async function open({ settings, name }, signal) {
   try {
     model = await client.startNew({ name });
   } catch (error) {
-    throw new Failure(`${host(settings.baseUrl)} could not start Python: ${error.message}`);
+    throw new Failure(`${host(settings.baseUrl)} could not start Python: ${wordsOf(error)}`);
   }
   const made = new KernelConnection({ model, serverSettings: settings });
   try {
@@ -159,8 +192,8 @@ async function open({ settings, name }, signal) {
   return made;
 }
 
-function watch() {
-  const mine = kernel;
+/** @param {KernelConnection} mine */
+function watch(mine) {
   mine.statusChanged.connect((_, status) => {
     if (mine !== kernel) return;
     if (status === "dead") {
@@ -192,7 +225,7 @@ async function shutdown() {
 }
 
 const actions = {
-  /** @param {{where: string, address: string, token: string, known?: {address: string, token: string}}} wish */
+  /** @param {import("../live/bar.js").Choice & { known?: Server }} wish */
   async start({ where, address, token, known }) {
     await shutdown();
     attempt = new AbortController();
@@ -203,8 +236,8 @@ const actions = {
       if (where === "binder") {
         // The server that an earlier page had Binder start may still be there.
         ready = known && (await reach(known.address, known.token, signal).catch(() => null));
-        server = ready ? known : null;
-        if (!ready) {
+        if (known && ready) server = known;
+        else {
           signal.throwIfAborted();
           tell("starting", `Asking ${host(address)} for a machine …`);
           server = await launch(address, signal);
@@ -215,17 +248,17 @@ const actions = {
         ready = await reach(server.address, server.token, signal);
       }
       kernel = await open(ready, signal);
-      watch();
+      watch(kernel);
       tell("ready", `Ready: Python on ${host(server.address)}.`, { server });
     } catch (error) {
       if (signal.aborted) return;
-      tell("failed", error instanceof Failure ? error.message : `It did not work: ${error.message}`);
+      tell("failed", error instanceof Failure ? error.message : `It did not work: ${wordsOf(error)}`);
     }
   },
 
   /** @param {{id: number, code: string}} cell */
   async execute({ id, code }) {
-    const done = (status, more = {}) => say("done", { id, status, ...more });
+    const done = (/** @type {string} */ status, more = {}) => say("done", { id, status, ...more });
     if (!kernel) return done("lost");
     try {
       const future = kernel.requestExecute({ code, allow_stdin: false, stop_on_error: true });
@@ -242,8 +275,8 @@ const actions = {
   /** @param {{id: number, code: string, place: number}} question */
   async complete({ id, code, place }) {
     try {
-      const reply = await kernel.requestComplete({ code, cursor_pos: place });
-      say("completed", { id, content: reply.content });
+      const reply = await kernel?.requestComplete({ code, cursor_pos: place });
+      say("completed", { id, content: reply?.content ?? null });
     } catch {
       say("completed", { id, content: null });
     }
@@ -274,7 +307,9 @@ addEventListener("message", ({ data, origin, ports, source }) => {
   if (port || !own || data !== "link") return;
   [port] = ports;
   port.onmessage = ({ data: { action, ...rest } }) => {
-    actions[action](rest).catch((error) => tell("failed", `It did not work: ${error.message}`));
+    /** @type {(wish: any) => Promise<void>} */
+    const act = actions[/** @type {keyof typeof actions} */ (action)];
+    act(rest).catch((error) => tell("failed", `It did not work: ${wordsOf(error)}`));
   };
   say("linked");
 });
@@ -284,7 +319,7 @@ addEventListener("pagehide", () => {
   if (!old) return;
   kernel = undefined;
   const { baseUrl, token } = old.serverSettings;
-  const headers = token ? { Authorization: `token ${token}` } : {};
+  const headers = headersWith(token);
   const address = `${baseUrl}api/kernels/${old.id}`;
   fetch(address, { method: "DELETE", keepalive: true, credentials: "omit", headers }).catch(() => {});
   old.dispose(); // or it would try to connect again while the page goes

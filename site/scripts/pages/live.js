@@ -12,6 +12,10 @@ import { onPart } from "../parts.js";
  * @property {string} binder address of Binder's build of the book, or empty
  * @property {string} [local] address of the server that stands beside the book
  * @property {(figure: HTMLElement) => Promise<void>} drawFigure
+ *
+ * @typedef {import("../live/bar.js").Choice} Choice
+ * @typedef {import("../live/bar.js").Server} Server
+ * @typedef {import("../live/bar.js").State} State
  */
 
 const SERVER = "llmbook-live"; // in sessionStorage: the server, for the next page
@@ -46,14 +50,21 @@ class Cell {
     this.page = page;
     this.input = /** @type {HTMLElement} */ (element.querySelector(":scope > .cell_input"));
     this.printed = /** @type {HTMLElement} */ (this.input.firstElementChild);
-    this.source = this.input.querySelector("pre").textContent.replace(/\n$/, "");
+    const pre = /** @type {HTMLElement} */ (this.input.querySelector("pre"));
+    this.source = pre.textContent.replace(/\n$/, "");
+    /** @type {string} */
     this.code = page.edits[this.source] ?? this.source;
     this.outputs = new Outputs(element, page.tools.drawFigure);
     this.yourTurn = element.classList.contains("tag_your-turn");
     this.checks = /^\s*check\.\w/m.test(this.source);
     this.ran = false;
     this.name = this.yourTurn ? "Your turn" : this.checks ? "The check" : "Code";
-    this.#build();
+    this.bar = document.createElement("div");
+    this.resetting = this.#build();
+    this.state = document.createElement("span");
+    this.state.className = "live-count";
+    this.bar.append(this.state);
+    this.input.append(this.bar);
     if (this.code !== this.source) this.show();
   }
 
@@ -66,15 +77,15 @@ class Cell {
     return Boolean(this.element.closest("details.solution"));
   }
 
+  /** Put the buttons in the bar; the last one, to reset, is handed out. */
   #build() {
     const { element, page } = this;
     element.classList.add("live-cell");
     element.querySelector(":scope > .live-button")?.remove();
-    this.bar = document.createElement("div");
     this.bar.className = "live-tools";
     this.bar.setAttribute("role", "group");
     this.bar.setAttribute("aria-label", `${this.name}: run and reset`);
-    const add = (text, action) => {
+    const add = (/** @type {string} */ text, /** @type {() => void} */ action) => {
       const button = document.createElement("button");
       button.type = "button";
       button.textContent = text;
@@ -85,12 +96,9 @@ class Cell {
     if (this.yourTurn) add("Run and check", () => page.check(this));
     add("Run", () => page.run([this]));
     add("Run all above", () => page.runAbove(this));
-    this.resetting = add("Reset", () => this.reset());
-    this.resetting.hidden = this.code === this.source;
-    this.state = document.createElement("span");
-    this.state.className = "live-count";
-    this.bar.append(this.state);
-    this.input.append(this.bar);
+    const resetting = add("Reset", () => this.reset());
+    resetting.hidden = this.code === this.source;
+    return resetting;
   }
 
   /** Put the editor in the place of the printed code. */
@@ -114,6 +122,7 @@ class Cell {
     return this.editor;
   }
 
+  /** @param {string} code */
   change(code) {
     this.code = code;
     this.resetting.hidden = false;
@@ -144,16 +153,21 @@ class Page {
   /** @param {Tools} tools */
   constructor(tools) {
     this.tools = tools;
-    this.edits = recall("localStorage", EDITS);
+    /** @type {Record<string, string>} */
+    this.edits = recall("localStorage", EDITS); // the code of a cell, by what was printed
     /** @type {Map<Element, Cell>} */
     this.known = new Map();
-    this.state = "idle";
+    this.state = /** @type {State} */ ("idle");
     this.queue = Promise.resolve();
+    /** @type {Link | undefined} */
+    this.link = undefined;
     this.stopped = 0; // counts what ends everything that waits
     this.pending = 0;
     const saved = recall("sessionStorage", SERVER);
     const local = tools.local && parse(tools.local);
+    /** @type {Server | undefined} */
     this.binderServer = saved.binderServer;
+    /** @type {Choice} */
     this.choice =
       saved.choice ??
       (local ? { where: "server", ...local } : { where: tools.binder ? "binder" : "server", address: "", token: "" });
@@ -174,9 +188,8 @@ class Page {
 
   /** @param {ParentNode} root */
   adopt(root) {
-    const found = [...root.querySelectorAll(".cell > .cell_input")].map((e) => e.parentElement);
-    for (const element of found) {
-      if (this.known.has(element) || !element.querySelector(".cell_input pre")) continue;
+    for (const element of root.querySelectorAll(".cell:has(> .cell_input pre)")) {
+      if (!(element instanceof HTMLElement) || this.known.has(element)) continue;
       this.known.set(element, new Cell(element, this));
       this.near.observe(element);
     }
@@ -185,20 +198,25 @@ class Page {
   /** All cells, in the order of the page. */
   cells() {
     const all = document.querySelectorAll(".bd-article .live-cell");
-    return [...all].map((element) => this.known.get(element)).filter(Boolean);
+    return [...all].flatMap((element) => this.known.get(element) ?? []);
   }
 
+  /** @param {Cell} cell */
   above(cell) {
     const all = this.cells();
     return all.slice(0, all.indexOf(cell)).filter((one) => !one.closed);
   }
 
+  /** @param {Cell} cell */
   next(cell) {
     const all = this.cells();
     return all.slice(all.indexOf(cell) + 1).find((one) => !one.closed);
   }
 
-  /** Keep what the reader has written for the next visit. */
+  /**
+   * Keep what the reader has written for the next visit.
+   * @param {Cell} cell
+   */
   keep(cell) {
     if (cell.code === cell.source) delete this.edits[cell.source];
     else this.edits[cell.source] = cell.code;
@@ -225,12 +243,13 @@ class Page {
     else this.bar.focus();
   }
 
+  /** @param {State} state @param {string} [text] */
   tell(state, text) {
     this.state = state;
     this.bar?.tell(state === "ready" && this.pending ? "running" : state, text);
   }
 
-  /** @param {import("../live/bar.js").Choice} choice */
+  /** @param {Choice} choice */
   async start(choice) {
     if (["starting", "ready"].includes(this.state)) return;
     this.choice = choice;
@@ -240,25 +259,30 @@ class Page {
     }
     this.tell("starting", "Starting …");
     try {
-      this.link ??= new Link(this.tools.frame, {
-        state: ({ state, text, server }) => {
-          if (server) this.#started(choice, server);
-          if (state === "failed") this.drop();
-          this.tell(state, text);
-        },
-        kernel: () => {},
-        forgotten: () => this.forget(),
-      });
+      this.link ??= this.#connect();
       await this.link.ready;
     } catch (error) {
       this.link = undefined;
-      return this.tell("failed", error.message);
+      return this.tell("failed", error instanceof Error ? error.message : String(error));
     }
     const address = binder ? this.tools.binder : choice.address;
     this.link.send("start", { ...choice, address, known: this.binderServer });
   }
 
-  #started(choice, server) {
+  #connect() {
+    return new Link(this.tools.frame, {
+      state: ({ state, text, server }) => {
+        if (server) this.#started(server);
+        if (state === "failed") this.drop();
+        this.tell(state, text);
+      },
+      kernel: () => {},
+      forgotten: () => this.forget(),
+    });
+  }
+
+  /** @param {Server} server */
+  #started(server) {
     this.begun = true;
     if (this.choice.where === "binder") this.binderServer = server;
     remember("sessionStorage", SERVER, { choice: this.choice, binderServer: this.binderServer });
@@ -278,10 +302,11 @@ class Page {
     this.stopped++;
   }
 
+  /** @param {import("../live/bar.js").Action} action */
   act(action) {
     if (action === "all") return this.run(this.cells().filter((cell) => !cell.closed));
     if (action === "close") {
-      this.bar.remove();
+      this.bar?.remove();
       this.bar = undefined;
       return;
     }
@@ -289,17 +314,22 @@ class Page {
     this.link?.send(action);
     if (action === "stop") {
       this.begun = false;
-      this.bar.focus();
+      this.bar?.focus();
     }
   }
 
-  complete(code, place) {
-    return this.state === "ready" && !this.pending ? this.link.complete(code, place) : null;
+  /** @param {string} code @param {number} place */
+  async complete(code, place) {
+    const asked = this.state === "ready" && !this.pending && this.link?.complete(code, place);
+    return (await asked) || null;
   }
 
   // -- Running ----------------------------------------------------------------------------------
 
-  /** Run what an answer builds on, the answer, and its check. */
+  /**
+   * Run what an answer builds on, the answer, and its check.
+   * @param {Cell} cell
+   */
   check(cell) {
     const before = this.above(cell).filter(
       (one) => !(one.ran || one.inSolution || one.yourTurn || one.checks),
@@ -311,6 +341,7 @@ class Page {
     });
   }
 
+  /** @param {Cell} cell */
   runAbove(cell) {
     this.run(this.above(cell));
   }
@@ -325,7 +356,7 @@ class Page {
     if (this.state !== "ready") {
       this.open();
       if (this.state === "idle" || this.state === "failed") {
-        this.bar.focus();
+        this.bar?.focus();
         return;
       }
     }
@@ -354,11 +385,15 @@ class Page {
     });
   }
 
+  /** @param {Cell[]} all @param {number} n */
   progress(all, n) {
     return all.length > 1 ? `Running cell ${n + 1} of ${all.length} …` : "Running …";
   }
 
-  /** Wait until the kernel is there, or all is dropped. */
+  /**
+   * Wait until the kernel is there, or all is dropped.
+   * @param {number} turn
+   */
   async whenReady(turn) {
     while (this.state !== "ready" && this.stopped === turn) {
       await new Promise((resolve) => setTimeout(resolve, 50));
@@ -369,9 +404,10 @@ class Page {
   async execute(cell) {
     cell.outputs.clear();
     cell.mark("running", true);
-    const reply = await this.link.execute(cell.code, (kind, content) => {
+    /** @type {import("../live/link.js").Reply} */
+    const reply = (await this.link?.execute(cell.code, (kind, content) => {
       cell.outputs.add(kind, content);
-    });
+    })) ?? { status: "lost" };
     cell.ran = true;
     const count = reply.execution_count ? `[${reply.execution_count}]` : "";
     cell.mark(reply.status === "ok" ? count : `${count} failed`.trim());
@@ -391,7 +427,11 @@ class Page {
   }
 }
 
-/** @type {any} */ (window).llmbook.live = (/** @type {Tools} */ tools) => {
+/** @param {Tools} tools */
+function live(tools) {
   const page = new Page(tools);
   return (/** @type {Element | null} */ element) => page.open(element);
-};
+}
+
+/** @typedef {typeof live} Live */
+(window.llmbook ??= {}).live = live;

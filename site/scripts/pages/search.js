@@ -23,13 +23,13 @@ let second;
 /** @param {Site} site */
 async function learnFirst(site) {
   await site.first();
-  await finder.add(/** @type {any} */ (window).llmbookSearchIndex);
+  await finder.add(window.llmbookSearchIndex);
 }
 
 /** @param {Site} site */
 async function learnSecond(site) {
   await site.second();
-  await finder.add(/** @type {any} */ (window).llmbookSearchSolutions);
+  await finder.add(window.llmbookSearchSolutions);
 }
 
 // -- Answers --------------------------------------------------------------------------------------
@@ -182,5 +182,6 @@ async function connect({ input, status, list, instead }, site) {
   }
 }
 
-/** @type {any} */ (window).llmbook ??= {};
-/** @type {any} */ (window).llmbook.search = { connect, mark };
+const searching = { connect, mark };
+/** @typedef {typeof searching} Searching */
+(window.llmbook ??= {}).search = searching;
