@@ -1,6 +1,8 @@
 """Addresses, descriptions, icons and cards, the map of the site and the feed of changes."""
 
+import os
 import re
+import subprocess
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from types import SimpleNamespace
@@ -132,6 +134,45 @@ def test_cards_are_small_and_nothing_runs_out(title: str) -> None:
 # -- Map and feed ---------------------------------------------------------------------------------
 
 
+def git(folder: Path, *arguments: str, day: str = "2026-01-31") -> None:
+    names = {
+        f"GIT_{who}_{what}": "a@example.org"
+        for who in ("AUTHOR", "COMMITTER")
+        for what in ("NAME", "EMAIL")
+    }
+    dates = {f"GIT_{who}_DATE": f"{day}T12:00:00+0000" for who in ("AUTHOR", "COMMITTER")}
+    command = ["git", "-c", "init.defaultBranch=main", *arguments]
+    subprocess.run(
+        command, cwd=folder, env=os.environ | names | dates, check=True, capture_output=True
+    )
+
+
+def test_days_are_those_of_the_last_commits(tmp_path: Path) -> None:
+    book = tmp_path / "here/book"
+    (book / "part").mkdir(parents=True)
+    assert discovery.last_changes(book) == {}  # no repository
+    git(tmp_path / "here", "init")
+    for day, files in {
+        "2026-01-31": ["book/index.md", "book/part/é.md", "elsewhere.md"],
+        "2026-02-28": ["book/part/é.md", "elsewhere.md"],
+        "2026-03-01": ["elsewhere.md"],
+    }.items():
+        for file in files:
+            (tmp_path / "here" / file).write_text(day)
+        git(tmp_path / "here", "add", ".")
+        git(tmp_path / "here", "commit", "-m", "Change", day=day)
+    (book / "new.md").write_text("not committed")
+    days = {"index.md": "2026-01-31", "part/é.md": "2026-02-28"}
+    assert discovery.last_changes(book) == days
+    # A copy without the past would call all of its files new.
+    git(tmp_path, "clone", "--depth", "1", f"file://{tmp_path}/here", "shallow")
+    assert discovery.last_changes(tmp_path / "shallow/book") == {}
+
+
+def test_cards_of_two_pages_are_two_files() -> None:
+    assert discovery.card_file("a/b-c") != discovery.card_file("a-b/c")
+
+
 def test_the_map_lists_addresses_and_days() -> None:
     text = discovery.site_map(SITE, {"index": None, "part/page": "2026-01-31"})
     root = ET.fromstring(text.encode())
@@ -151,7 +192,7 @@ def test_the_feed_has_an_entry_a_change() -> None:
         return [entry.find(f"a:{name}", space).text for entry in entries]
 
     assert texts("title") == ["New & *old*", "First"]
-    assert texts("id") == ["tag:example.org,2026-03-02:new-old", "tag:example.org,2026-01-31:first"]
+    assert texts("id") == ["tag:example.org,2026-03-02:1", "tag:example.org,2026-01-31:1"]
     assert texts("updated") == ["2026-03-02T00:00:00Z", "2026-01-31T00:00:00Z"]
     assert root.find("a:updated", space).text == texts("updated")[0]
     links = [entry.find("a:link", space).get("href") for entry in entries]
@@ -161,9 +202,28 @@ def test_the_feed_has_an_entry_a_change() -> None:
     assert '<a href="https://example.com/book/a.md">' in content
 
 
+def test_an_entry_keeps_its_id_when_its_title_is_corrected_and_one_comes_on_top() -> None:
+    def ids(text: str) -> list[str]:
+        changes = discovery.read_changes(text)
+        return re.findall(
+            "<id>(tag:[^<]*)", discovery.feed(SITE, "Book", "Us", changes, ["a"] * len(changes))
+        )
+
+    edited = CHANGES.replace("First", "The first").replace(
+        "## 2026-03-02", "## 2026-03-02: Another\n\nMore.\n\n## 2026-03-02"
+    )
+    assert ids(edited) == ["tag:example.org,2026-03-02:2", *ids(CHANGES)]
+
+
+def test_changes_and_the_headings_of_their_page_are_as_many() -> None:
+    with pytest.raises(ValueError, match="2 changes, but 1 headings on their page"):
+        discovery.feed(SITE, "Book", "Us", discovery.read_changes(CHANGES), ["new"])
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
+        ("## ", "### ", "expected a heading with a day"),
         ("2026-03-02: New", "March: New", "expected a day and a title"),
         ("2026-03-02", "2025-03-02", "expected the newest change first"),
         ("2026-03-02", "2026-02-30", "day"),

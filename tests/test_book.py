@@ -251,6 +251,23 @@ def test_what_is_rebuilt_when(tmp_path):
     for docname in "exercises/index", "errata":
         assert "Second task, renamed" in book.page(docname)
 
+    # The title of a page and the caption of its part: every page, for they are in its sidebar.
+    book.edit("book/part/beta.md", "# Page beta", "# Page beta, renamed")
+    book.edit("_toc.yml", "Part one", "The first part")
+    assert book.build(), book.log
+    assert book.executed() == []
+    for docname in "index", "part/alpha", "errata":
+        assert "Page beta, renamed" in book.page(docname)
+        assert "The first part" in book.page(docname)
+    # The order of the parts.
+    book.edit(
+        "_toc.yml",
+        "{file: exercises/index}, {file: errata}",
+        "{file: errata}, {file: exercises/index}",
+    )
+    assert book.build(), book.log
+    assert re.search("errata.html.*exercises/index.html", book.page("part/alpha"), re.DOTALL)
+
     # An extension and a style sheet: all pages anew, again without executing.
     book.edit("book/_ext/exercises.py", "do first: ", "after: ")
     book.write("book/_static/new.css", "p { color: black; }")
@@ -273,6 +290,29 @@ def test_what_is_rebuilt_when(tmp_path):
     book.edit("book/part/beta.md", "1 / 0", "print('beta as it was')")
     assert book.build(), book.log
     assert book.executed() == []
+
+    # A page that goes takes with it all that was written for it, and nothing else.
+    out = book.root / "_build/html"
+    book.write("_build/html/part/beta/solution-second-task.html", "as solutions.py writes it")
+    book.write("_build/html/part/beta/solution-second-task.0123.js", "the same")
+    book.write("_build/html/part/alpha/solution-first-task.html", "of a page that stays")
+    book.write("_build/html/_sources/part/beta.ipynb", "as Jupyter Book writes it")
+    before = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
+    book.edit("_toc.yml", ", {file: part/beta}", "")
+    book.edit("book/part/alpha.md", " in {ref}`second-task`", "")
+    entries = {"first-task": entry("part/alpha", 1)}
+    book.write("book/exercises.yml", yaml.safe_dump(entries))
+    assert book.build(), book.log
+    after = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
+    gone = {name for name in before - after if not name.startswith("_static/")}
+    assert gone == {
+        "part/beta.html",
+        "part/beta/solution-second-task.html",
+        "part/beta/solution-second-task.0123.js",
+        "_sources/part/beta.md",
+        "_sources/part/beta.ipynb",
+    }
+    assert not (out / "part/beta").exists()
 
 
 def test_incomplete_exercises_fail_the_build(tmp_path):

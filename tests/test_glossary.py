@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,8 @@ ENTRIES = [
     glossary.Entry(("warm-up",), "warm", "F."),
     glossary.Entry(("byte-pair encoding", "BPE"), "bpe", "G."),
     glossary.Entry(("softmax",), "softmax", "H."),
+    glossary.Entry(("key",), "key", "I."),
+    glossary.Entry(("tokenizer",), "tokenizer", "J."),
 ]
 
 
@@ -39,6 +42,9 @@ def found(text: str) -> list[tuple[str, str]]:
         ("Attention, then attention again", [("Attention", "attention")]),
         ("an attention\nhead", [("attention\nhead", "head")]),
         ("queries and a query", [("queries", "query")]),
+        ("Keys and a key", [("Keys", "key")]),
+        ("ſoftmax, a tokenİzer", []),
+        ("an attention\N{NO-BREAK SPACE}head", [("attention\N{NO-BREAK SPACE}head", "head")]),
         ("two GPTs, not gpt", [("GPTs", "gpt")]),
         ("a value and values", []),
         ("BPE is byte-pair encoding", [("BPE", "bpe")]),
@@ -90,13 +96,14 @@ def test_the_books_glossary_is_in_order_and_complete() -> None:
 CONF = """
 project = html_title = "Small book"
 author = "Us"
-extensions = ["myst_parser", "sphinx_design", "glossary", "citations", "discovery"]
+extensions = ["myst_parser", "sphinx_design", "glossary", "citations", "discovery", "outputs"]
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 html_math_renderer = "mathjax"
 bibtex_bibfiles = ["references.bib"]
 html_baseurl = BASE
 """
 PAGES = {
+    "requirements-dev.txt": "",
     "book/index.md": """\
 # Small book
 
@@ -147,14 +154,24 @@ softmax
 }
 
 
-def build(root: Path, base: str) -> tuple[Callable[[str], str], str, list[str]]:
-    """Build the small book; return its files, the warnings and the pages that were written."""
+def build(root: Path, base: str, stop_at: str = "") -> tuple[Callable[[str], str], str, list[str]]:
+    """Build the small book; return its files, the warnings and the pages that were written.
+
+    At the page ``stop_at``, somebody interrupts it.
+    """
     book, out, warnings, written = root / "book", root / "out", io.StringIO(), []
     (book / "conf.py").write_text(CONF.replace("BASE", repr(base)), encoding="utf-8")
     with patch_docutils(), docutils_namespace():
         app = Sphinx(str(book), str(book), str(out), str(root / "d"), "html", None, None, warnings)
-        app.connect("html-page-context", lambda app, page, *rest: written.append(page))
-        app.build()
+
+        def note(app: Sphinx, page: str, *rest: object) -> None:
+            written.append(page)
+            if page == stop_at:
+                raise KeyboardInterrupt
+
+        app.connect("html-page-context", note)
+        with suppress(KeyboardInterrupt):
+            app.build()
     return lambda name: (out / name).read_text("utf-8"), warnings.getvalue(), written
 
 
@@ -246,6 +263,18 @@ def test_an_edit_touches_what_shows_it(root: Path) -> None:
     assert "one" not in written
     assert "Two" not in re.findall(r'<p class="cited-in">(.*?)</p>', page("literature.html"))[0]
     assert {file: file.stat().st_mtime_ns for file in (root / "out/cards").iterdir()} == cards
+
+
+def test_what_an_interrupted_build_left_out_is_written_by_the_next(root: Path) -> None:
+    build(root, "https://example.org/small")
+    words = root / "book/words.md"
+    words.write_text(words.read_text("utf-8").replace("Who asks", "Whoever asks"), encoding="utf-8")
+    _, _, written = build(root, "https://example.org/small", stop_at="index")
+    assert "one" not in written
+    page, warnings, _ = build(root, "https://example.org/small")
+    assert not warnings
+    assert 'title="Whoever asks a softmax."' in page("one.html")
+    assert set(build(root, "https://example.org/small")[2]) <= {"genindex", "search"}
 
 
 def test_without_an_address_no_page_names_a_host(root: Path) -> None:

@@ -57,6 +57,11 @@ def test_pages_are_patterns_and_may_be_still_to_come(tmp_path: Path) -> None:
         (path("exercise: [first]"), "one: expected goal, able, exercises or pages"),
         ("one: {goal: Do it, exercises: [first]}", "one: expected goal, able"),
         ("- one", "expected a mapping of names to paths"),
+        ("one: [", "paths.yml: not valid YAML"),
+        (path("exercises:"), "one: exercises is None, expected a list of texts"),
+        (path("exercises: first"), "one: exercises is 'first', expected a list of texts"),
+        (path("pages: [1]"), "one: pages is [1], expected a list of texts"),
+        ("one: {goal: 5, able: All of it., pages: []}", "one: goal is 5, expected a text"),
     ],
 )
 def test_a_mistake_is_named(tmp_path: Path, text: str, message: str) -> None:

@@ -4,6 +4,7 @@ import json
 import re
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -130,3 +131,12 @@ def test_manifest_names_icons_of_the_sizes_that_launchers_want() -> None:
     assert {icon["sizes"] for icon in manifest["icons"]} == {"any", "192x192", "512x512"}
     assert any(icon.get("purpose") == "maskable" for icon in manifest["icons"])
     assert all(not icon["src"].startswith("/") for icon in manifest["icons"])
+
+
+def test_only_a_site_has_a_manifest(tmp_path: Path) -> None:
+    for name, files in {"text": [], "html": ["icons", "site.webmanifest"]}.items():
+        config, builder = SimpleNamespace(project="The book"), SimpleNamespace(format=name)
+        webapp.write_manifest(
+            SimpleNamespace(config=config, builder=builder, outdir=tmp_path), None
+        )
+        assert sorted(path.name for path in tmp_path.iterdir()) == files

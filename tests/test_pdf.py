@@ -97,7 +97,7 @@ def groups() -> list[tuple[str, list[pdf.Printed]]]:
 
 def made(groups: list[tuple[str, list[pdf.Printed]]], online: str) -> tuple[PdfReader, list[str]]:
     front = reader(2, {1: [f"{ROOT}part/one.html#here"]}, {})
-    writer, lost = pdf.put_together(front, groups, ROOT, "Book", online)
+    writer, lost = pdf.put_together(front, groups, ROOT, "Book", "Us", online)
     data = io.BytesIO()
     writer.write(data)
     return PdfReader(io.BytesIO(data.getvalue())), lost
@@ -155,6 +155,7 @@ def test_bookmarks_follow_parts_pages_and_headings(groups: list) -> None:
         [("Heading", 4), [("Section", 6)]],
     ]
     assert document.metadata.title == "Book"
+    assert document.metadata.author == "Us"
     assert document.trailer["/Root"]["/Lang"] == "en"
     assert isinstance(document.trailer["/Root"]["/Lang"], TextStringObject)
 
@@ -172,14 +173,6 @@ def test_contents_have_numbers_or_dummies(groups: list) -> None:
     assert pdf.contents("Book", "", groups, {}).count(f"<span>{pdf.DUMMY}</span>") == 3
 
 
-def test_parts_are_read_from_the_table_of_contents(tmp_path: Path) -> None:
-    toc = tmp_path / "_toc.yml"
-    toc.write_text(
-        "format: jb-book\nroot: index\nparts:\n  - caption: A\n    chapters:\n      - file: x/one\n"
-        "        sections:\n          - file: x/below\n  - caption: B\n    chapters:\n"
-        "      - file: two\n"
-    )
-    assert pdf.parts(toc) == [("A", ["x/one", "x/below"]), ("B", ["two"])]
-    book = [page for _, pages in pdf.parts() for page in pages]
-    assert "attention/self-attention" in book
-    assert "index" not in book
+def test_pages_that_the_book_does_not_have_are_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"_toc\.yml has no page attention, nowhere$"):
+        pdf.make(tmp_path / "book.pdf", only=["paths", "nowhere", "attention"])

@@ -82,6 +82,7 @@ CHOICES = "- question: Q\n  choices:\n"
 WRONG = {
     "nothing": ("", 0, "expected a list of questions"),
     "not YAML": ("- question: Q\n  choices: [\n", 2, "not YAML"),
+    "control character": ("- question: Q\n  choices: \x07", 1, "not YAML: special characters"),
     "no list": ("question: Q", 0, "expected a list of questions"),
     "no entry": ("- Q", 0, "expected an entry with question"),
     "no question": ("- choices: []", 0, "expected the text of a question"),

@@ -3,7 +3,6 @@
 import json
 import subprocess
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from docutils import nodes, utils
@@ -110,7 +109,7 @@ def test_entries_are_the_parts_of_an_exercise_and_the_other_sections(
 
 def test_hint_gets_an_anchor_that_its_dropdown_takes_over(doctree: nodes.document) -> None:
     search_index.anchor_hints(doctree)
-    hints = [box[0]["ids"] for box in doctree.findall(search_index._is_hint)]
+    hints = [box[0]["ids"] for box in doctree.findall(search_index.is_hint)]
     assert hints == [["first-exercise-hint-1"], ["first-exercise-hint-2"]]
 
 
@@ -198,15 +197,6 @@ def test_scripts_hold_the_index_with_the_titles_of_what_links_lead_to() -> None:
     variable, second = data["search-solutions.js"]
     assert variable == "window.llmbookSearchSolutions"
     assert second[0][2][1] == [REST, "softmax-saturation", "", "Read on with A small GPT."]
-
-
-def test_pages_are_in_the_order_of_the_contents() -> None:
-    env = SimpleNamespace(
-        search_pages={"b": Page("B"), "a": Page("A"), "index": Page("Home"), "apart": Page("X")},
-        toctree_includes={"index": ["b", "a", "gone"]},
-        config=SimpleNamespace(root_doc="index"),
-    )
-    assert search_index.in_order(env) == ["index", "b", "a", "apart"]
 
 
 FIND = """

@@ -1,8 +1,19 @@
-"""Find the Chromium that the tests of the site drive."""
+"""The Chromium that the tests of the site drive, and that prints the book."""
 
 import os
 import shutil
 from pathlib import Path
+
+# For a machine without a screen, without Chromium's own talk to other hosts.
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 def find() -> str | None:

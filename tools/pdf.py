@@ -38,14 +38,18 @@ from pypdf.generic import (
     NullObject,
     TextStringObject,
 )
+from sphinx_external_toc.parsing import parse_toc_yaml
 
 import browser
 from serve import Handler
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
+
+import toc  # noqa: E402
+
 SITE = ROOT / "_build" / "site"
 OUTPUT = ROOT / "_build" / "llm-workbook.pdf"
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 PAPER = {
     "format": "A4",
     "margin": {"top": "18mm", "bottom": "20mm", "left": "18mm", "right": "18mm"},
@@ -141,21 +145,6 @@ class Printed:
     reader: PdfReader
     sections: list[Section] = field(default_factory=list)
     first: int = 0  # its first page in the document, from 0
-
-
-def parts(toc: Path = ROOT / "_toc.yml") -> list[tuple[str, list[str]]]:
-    """Return the parts of the book, captions and pages; the front page is not among them."""
-    tree = yaml.safe_load(toc.read_text(encoding="utf-8"))
-
-    def files(entries: list[dict[str, Any]]) -> Iterator[str]:
-        for entry in entries:
-            if "file" in entry:
-                yield entry["file"]
-            for key in ("sections", "chapters"):
-                yield from files(entry.get(key, []))
-
-    groups = tree.get("parts") or [{"caption": "", "chapters": tree.get("chapters", [])}]
-    return [(group.get("caption", ""), list(files(group.get("chapters", [])))) for group in groups]
 
 
 @contextmanager
@@ -367,7 +356,12 @@ def add_outline(writer: PdfWriter, page: Printed, parent: Any) -> None:
 
 
 def put_together(
-    front: PdfReader, groups: list[tuple[str, list[Printed]]], root: str, name: str, online: str
+    front: PdfReader,
+    groups: list[tuple[str, list[Printed]]],
+    root: str,
+    name: str,
+    author: str,
+    online: str,
 ) -> tuple[PdfWriter, list[str]]:
     """Return the document, and the addresses of the site that it links to but does not have."""
     writer = PdfWriter()
@@ -407,7 +401,7 @@ def put_together(
                 add_outline(writer, page, above)
     writer.page_mode = "/UseOutlines"
     writer.root_object[NameObject("/Lang")] = TextStringObject("en")
-    writer.add_metadata({"/Title": name, "/Author": f"{name} contributors"})
+    writer.add_metadata({"/Title": name, "/Author": author})
     writer.compress_identical_objects()
     return writer, sorted(lost)
 
@@ -419,22 +413,31 @@ def make(
     hints: bool = True,
     only: Sequence[str] = (),
 ) -> list[str]:
-    """Print the site into `output`; return addresses that the document links to but lacks."""
+    """Print the site into `output`; return addresses that the document links to but lacks.
+
+    Raises
+    ------
+    FileNotFoundError
+        Says what is missing: the browser, or which pages, from the book or from the site.
+    """
     config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
     name, online = config["title"], config.get("html", {}).get("baseurl", "")
     online = online.rstrip("/") + "/" if online else ""
+    book = toc.parts(parse_toc_yaml(ROOT / "_toc.yml"))
+    unknown = set(only).difference(*(pages for _, pages in book))
+    if unknown:
+        raise FileNotFoundError(f"_toc.yml has no page {', '.join(sorted(unknown))}")
     chromium = browser.find()
     if chromium is None:
         raise FileNotFoundError("no Chromium was found; LLMBOOK_CHROMIUM can name one")
     wanted = [
-        (caption, [f"{p}.html" for p in pages if not only or p in only])
-        for caption, pages in parts()
+        (caption, [f"{p}.html" for p in pages if not only or p in only]) for caption, pages in book
     ]
     missing = [p for _, pages in wanted for p in pages if not (site / p).is_file()]
-    if missing or not any(pages for _, pages in wanted):
-        raise FileNotFoundError(f"{', '.join(missing) or 'no page'} in {site}: run `make book`")
+    if missing:
+        raise FileNotFoundError(f"{', '.join(missing)} not in {site}: run `make book`")
     with served(site) as root, sync_playwright() as playwright:
-        chrome = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        chrome = playwright.chromium.launch(executable_path=chromium, args=browser.FLAGS)
         context = chrome.new_context(color_scheme="light", service_workers="block")
         choice = json.dumps({"hints": hints, "solutions": solutions})
         context.add_init_script(f"localStorage.setItem('llmbook-print', {json.dumps(choice)})")
@@ -461,7 +464,7 @@ def make(
         if len(again.pages) != len(front.pages):
             raise RuntimeError("the contents have grown while their numbers were filled in")
         chrome.close()
-        writer, lost = put_together(again, groups, root, name, online)
+        writer, lost = put_together(again, groups, root, name, config["author"], online)
     output.parent.mkdir(parents=True, exist_ok=True)
     writer.write(str(output))
     return lost

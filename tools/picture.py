@@ -34,7 +34,7 @@ def main() -> None:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     with sync_playwright() as playwright:
-        chrome = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        chrome = playwright.chromium.launch(executable_path=chromium, args=browser.FLAGS)
         page = chrome.new_page(viewport={"width": 1200, "height": 1500})
         page.goto(f"http://127.0.0.1:{server.server_port}/{PAGE}")
         page.locator(f"#{EXERCISE} details").first.evaluate("hint => hint.open = true")

@@ -13,6 +13,8 @@ from sphinx.environment import BuildEnvironment
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.nodes import make_refnode
 
+import toc
+
 Places = dict[str, list[str]]  # the anchors of citations by page, pages in the order of the book
 
 
@@ -23,22 +25,7 @@ def places(env: BuildEnvironment, key: str) -> Places:
     for reference in domain.citation_refs:
         if key in {target.key for target in reference.targets}:
             cited.setdefault(reference.docname, []).append(reference.citation_ref_id)
-    order = {name: position for position, name in enumerate(in_book_order(env))}
-    return dict(sorted(cited.items(), key=lambda item: (order.get(item[0], len(order)), item[0])))
-
-
-def in_book_order(env: BuildEnvironment) -> list[str]:
-    """Return the pages as a reader meets them: depth first through the tables of contents."""
-    seen: dict[str, None] = {}
-
-    def visit(name: str) -> None:
-        if name not in seen:
-            seen[name] = None
-            for child in env.toctree_includes.get(name, []):
-                visit(child)
-
-    visit(env.config.root_doc)
-    return list(seen)
+    return {name: cited[name] for name in toc.in_order(env) if name in cited}
 
 
 def all_places(env: BuildEnvironment) -> dict[str, Any]:

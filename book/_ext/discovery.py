@@ -9,7 +9,7 @@ from __future__ import annotations
 import posixpath
 import re
 import subprocess
-from collections.abc import Iterator
+from collections import Counter
 from dataclasses import dataclass
 from datetime import date
 from html import escape, unescape
@@ -26,11 +26,11 @@ from sphinx.errors import ExtensionError
 from sphinx.util import logging
 
 import mark
+import toc
 from front import duration
 
 logger = logging.getLogger(__name__)
 
-ROOT = Path(__file__).resolve().parents[2]
 CHANGES = "CHANGES.md"  # beside _config.yml; the page `changes` includes it
 CHANGES_PAGE = "changes"
 LONGEST = 160  # of a description, which search engines cut there
@@ -107,23 +107,6 @@ def _plain(paragraph: nodes.paragraph) -> str:
     return text[:-1] + "." if text.endswith(":") else text
 
 
-def parts(app: Sphinx) -> dict[str, str]:
-    """Map each page to the caption of its part of _toc.yml."""
-    site_map = getattr(app.config, "external_site_map", None)
-    captions = {}
-
-    def pages(tree: Any) -> Iterator[str]:
-        for item in tree.items:
-            yield str(item)
-            if site_map and item in site_map:
-                for subtree in site_map[item].subtrees:
-                    yield from pages(subtree)
-
-    for tree in site_map.root.subtrees if site_map else []:
-        captions.update(dict.fromkeys(pages(tree), tree.caption or ""))
-    return captions
-
-
 def card_text(app: Sphinx, docname: str) -> tuple[str, str]:
     """Return the two lines of a page's card: its title, and its part and size."""
     env = app.env
@@ -132,7 +115,9 @@ def card_text(app: Sphinx, docname: str) -> tuple[str, str]:
     here = [e for e in exercises if e.page == docname]
     if docname == app.config.root_doc:
         title, here = "From attention to alignment", exercises
-    words = [parts(app).get(docname, "")]
+    site_map = getattr(app.config, "external_site_map", None)
+    book = toc.parts(site_map) if site_map else []
+    words = [caption for caption, pages in book if docname in pages]
     if here:
         count = len(here)
         words += [f"{count} exercise{'s' * (count > 1)}", duration(sum(e.minutes for e in here))]
@@ -140,7 +125,7 @@ def card_text(app: Sphinx, docname: str) -> tuple[str, str]:
 
 
 def card_file(docname: str) -> str:
-    return f"cards/{docname.replace('/', '-')}.png"
+    return f"cards/{docname}.png"
 
 
 def draw_cards(app: Sphinx) -> None:
@@ -159,7 +144,7 @@ def draw_cards(app: Sphinx) -> None:
         info = PngImagePlugin.PngInfo()
         info.add_itxt("Description", words)
         mark.card(app.config.html_title, title, below).save(path, optimize=True, pnginfo=info)
-    for path in Path(app.outdir, "cards").glob("*.png"):
+    for path in Path(app.outdir, "cards").rglob("*.png"):
         if path not in wanted:
             path.unlink()
 
@@ -221,26 +206,31 @@ def describe_page(
 # -- The map of the site --------------------------------------------------------------------------
 
 
-def last_changed(source: Path) -> str | None:
-    """Return the day of a file's last commit; None where the history does not tell."""
-    command = ["git", "log", "-1", "--format=%cs", "--", source.name]
-    try:
-        done = subprocess.run(
-            command, cwd=source.parent, capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip() or None
+def last_changes(folder: Path) -> dict[str, str]:
+    """Map the files below a folder to the days of their last commits.
 
+    Empty where the history does not tell: without a repository, or in a shallow one, in which all
+    files seem to come with its first commit.
+    """
 
-def whole_history() -> bool:
-    """Say whether this is a repository with all of its past; a shallow one has false dates."""
-    command = ["git", "rev-parse", "--is-shallow-repository"]
+    def git(*arguments: str) -> str:
+        command = ["git", "-c", "core.quotePath=false", *arguments]
+        return subprocess.run(
+            command, cwd=folder, capture_output=True, encoding="utf-8", check=True
+        ).stdout
+
     try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        if git("rev-parse", "--is-shallow-repository").strip() != "false":
+            return {}
+        commits = git("log", "--format=%x00%cs", "--name-only", "--relative", "--", ".")
     except (OSError, subprocess.CalledProcessError):
-        return False
-    return done.stdout.strip() == "false"
+        return {}
+    days: dict[str, str] = {}
+    for commit in commits.split("\0")[1:]:  # the last one first
+        day, *files = commit.split("\n")
+        for file in filter(None, files):
+            days.setdefault(file, day)
+    return days
 
 
 def site_map(site: str, pages: dict[str, str | None]) -> str:
@@ -285,6 +275,8 @@ def read_changes(text: str) -> list[Change]:
         if not body.strip():
             raise ValueError(f"change {heading!r}: expected a text below the heading")
         changes.append(Change(found[1], found[2], body.strip()))
+    if not changes:
+        raise ValueError("expected a heading with a day and a title, ## 2026-01-31: A page")
     days = [change.day for change in changes]
     if days != sorted(days, reverse=True):
         raise ValueError(f"expected the newest change first, got {', '.join(days)}")
@@ -298,7 +290,13 @@ def change_anchors(doctree: nodes.document) -> list[str]:
 
 
 def feed(site: str, book: str, author: str, changes: list[Change], anchors: list[str]) -> str:
-    """Write the changes as an Atom feed (RFC 4287)."""
+    """Write the changes as an Atom feed (RFC 4287).
+
+    An entry is known by its day and its number on that day: it stays the same when its title is
+    corrected and when another comes on top.
+    """
+    if len(anchors) != len(changes):
+        raise ValueError(f"{len(changes)} changes, but {len(anchors)} headings on their page")
     markdown = MarkdownIt("commonmark")
     host, page = urlsplit(site).netloc, page_address(site, CHANGES_PAGE)
     lines = [
@@ -311,8 +309,10 @@ def feed(site: str, book: str, author: str, changes: list[Change], anchors: list
         f"<updated>{changes[0].day}T00:00:00Z</updated>",
         f"<author><name>{escape(author)}</name></author>",
     ]
+    left = Counter(change.day for change in changes)
     for change, anchor in zip(changes, anchors, strict=True):
-        slug = re.sub(r"[^a-z0-9]+", "-", change.title.lower()).strip("-")
+        number = left[change.day]
+        left[change.day] -= 1
         # Links are written for who reads the file in the repository.
         text = re.sub(
             r"\]\(book/([^)#\s]+)\.md(#[^)\s]*)?\)",
@@ -322,7 +322,7 @@ def feed(site: str, book: str, author: str, changes: list[Change], anchors: list
         lines += [
             "<entry>",
             f"<title>{escape(change.title)}</title>",
-            f"<id>tag:{host},{change.day}:{slug}</id>",
+            f"<id>tag:{host},{change.day}:{number}</id>",
             f'<link href="{escape(f"{page}#{anchor}")}" />',
             f"<updated>{change.day}T00:00:00Z</updated>",
             f'<content type="html">{escape(markdown.render(text))}</content>',
@@ -344,27 +344,29 @@ def write_files(app: Sphinx, exception: Exception | None) -> None:
     draw_cards(app)
     out = Path(app.outdir)
     site = site_address(app.config)
-    robots = "User-agent: *\nAllow: /\n"
-    for name in ("sitemap.xml", "feed.xml"):
-        (out / name).unlink(missing_ok=True)
+    files = {"robots.txt": "User-agent: *\nAllow: /\n"}
     if site:
-        robots += f"Sitemap: {site}sitemap.xml\n"
-        dated = whole_history()
+        files["robots.txt"] += f"Sitemap: {site}sitemap.xml\n"
+        days = last_changes(Path(app.srcdir))
         pages = {
-            name: last_changed(Path(env.doc2path(name))) if dated else None
+            name: days.get(Path(env.doc2path(name, base=False)).as_posix())
             for name in sorted(env.found_docs, key=lambda name: (name != "index", name))
         }
-        (out / "sitemap.xml").write_text(site_map(site, pages), encoding="utf-8")
+        files["sitemap.xml"] = site_map(site, pages)
         if has_feed(app):
             path = Path(app.srcdir).parent / CHANGES
+            anchors = change_anchors(env.get_doctree(CHANGES_PAGE))
             try:
                 changes = read_changes(path.read_text(encoding="utf-8"))
+                text = feed(site, app.config.html_title, app.config.author, changes, anchors)
             except ValueError as error:
                 raise ExtensionError(f"{path.name}: {error}") from error
-            anchors = change_anchors(env.get_doctree(CHANGES_PAGE))
-            text = feed(site, app.config.html_title, app.config.author, changes, anchors)
-            (out / "feed.xml").write_text(text, encoding="utf-8")
-    (out / "robots.txt").write_text(robots, encoding="utf-8")
+            files["feed.xml"] = text
+    for name in ("sitemap.xml", "feed.xml"):
+        if name not in files:
+            (out / name).unlink(missing_ok=True)
+    for name, text in files.items():
+        (out / name).write_text(text, encoding="utf-8")
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -10,8 +10,6 @@ fills in, so nothing is typed twice. The scripts of the site read the ``data-`` 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,48 +19,14 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 import catalogue
+import toc
+from elements import element, html_element
 from exercises import catalogue_path, link, stars
 
 Exercise = catalogue.Exercise
 
 MINUTES = (20, 30, 45, 60, 90)  # what the form offers as "at most"
 SCRIPT = "_static/exercises.js"
-
-
-class html_element(nodes.General, nodes.TextElement):  # noqa: N801 (docutils' way to name nodes)
-    """An element of HTML that docutils has no node for, with its attributes."""
-
-
-def visit_html_element(self: Any, node: html_element) -> None:
-    self.body.append(start_tag(node["tag"], node["attributes"]))
-
-
-def depart_html_element(self: Any, node: html_element) -> None:
-    if node["tag"] not in ("input", "br"):
-        self.body.append(f"</{node['tag']}>")
-    if node["tag"] not in ("a", "b", "input", "span"):
-        self.body.append("\n")
-
-
-def start_tag(tag: str, attributes: dict[str, str | None]) -> str:
-    given = "".join(
-        f" {name}" if value is None else f' {name}="{escape(value)}"'
-        for name, value in attributes.items()
-    )
-    return f"<{tag}{given}>"
-
-
-def element(tag: str, *children: nodes.Node | str, **attributes: str | int | None) -> html_element:
-    """Return an element; ``class_`` gives its class, ``data_label`` its ``data-label``.
-
-    An attribute that is None stands without a value.
-    """
-    named = {
-        name.rstrip("_").replace("_", "-"): None if value is None else str(value)
-        for name, value in attributes.items()
-    }
-    content = [nodes.Text(child) if isinstance(child, str) else child for child in children]
-    return html_element("", "", *content, tag=tag, attributes=named)
 
 
 class Part(NamedTuple):
@@ -77,26 +41,26 @@ class Part(NamedTuple):
 
 
 def parts(app: Sphinx, exercises: dict[str, Exercise]) -> list[Part]:
-    """Return the parts of _toc.yml that have exercises."""
-    found = [
-        Part(caption, [e for page in pages for e in exercises.values() if e.page == page])
-        for caption, pages in _pages_by_caption(app)
-    ]
-    return [part for part in found if part.exercises]
+    """Return the parts of _toc.yml that have exercises.
 
-
-def _pages_by_caption(app: Sphinx) -> Iterator[tuple[str, list[str]]]:
-    site_map = app.config.external_site_map
-
-    def pages(tree: Any) -> Iterator[str]:
-        for item in tree.items:
-            yield str(item)
-            if item in site_map:
-                for subtree in site_map[item].subtrees:
-                    yield from pages(subtree)
-
-    for tree in site_map.root.subtrees:
-        yield tree.caption or "Exercises", list(pages(tree))
+    Raises
+    ------
+    ValueError
+        Names two parts that an address could not tell apart.
+    """
+    found: dict[str, Part] = {}
+    for caption, pages in toc.parts(app.config.external_site_map):
+        here = [e for page in pages for e in exercises.values() if e.page == page]
+        if not here:
+            continue
+        part = Part(caption or "Exercises", here)
+        if other := found.get(part.slug):
+            raise ValueError(
+                f"_toc.yml has the parts {other.name!r} and {part.name!r}, which are both "
+                f"{part.slug!r} in addresses; expected captions that differ in letters or digits"
+            )
+        found[part.slug] = part
+    return list(found.values())
 
 
 def _page_link(page: str, docname: str) -> addnodes.pending_xref:
@@ -327,9 +291,11 @@ class _FromCatalogue(SphinxDirective):
     def book(self) -> list[Part]:
         """Return the parts, and have the page read again when they change."""
         self.env.note_dependency(str(catalogue_path(self.env)))
-        toc = Path(self.config.external_toc_path)
-        self.env.note_dependency(str(toc if toc.is_absolute() else Path(self.env.srcdir) / toc))
-        return parts(self.env.app, self.env.catalogue)
+        self.env.note_dependency(str(Path(self.env.srcdir, self.config.external_toc_path)))
+        try:
+            return parts(self.env.app, self.env.catalogue)
+        except ValueError as error:
+            raise self.error(str(error)) from error
 
 
 class ExerciseIndex(_FromCatalogue):
@@ -364,7 +330,7 @@ def write_script(app: Sphinx, exception: Exception | None) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    app.add_node(html_element, html=(visit_html_element, depart_html_element))
+    app.setup_extension("elements")
     app.add_directive("exercise-index", ExerciseIndex)
     app.add_directive("exercise-progress", ExerciseProgress)
     app.connect("build-finished", write_script)

@@ -28,6 +28,7 @@ from sphinx_exercise.directive import ExerciseDirective, ExerciseStartDirective
 from sphinx_exercise.nodes import exercise_node, is_exercise_node, solution_node
 
 import catalogue
+import toc
 
 logger = logging.getLogger(__name__)
 
@@ -222,8 +223,19 @@ def _in_own_section(node: nodes.Element) -> bool:
     )
 
 
-def _is_solution(node: nodes.Node) -> bool:
-    return is_component(node, "dropdown") and "target_label" in node
+def is_solution(node: nodes.Node, label: str | None = None) -> bool:
+    """Say whether a node is the dropdown of a solution, of a certain exercise if one is given."""
+    is_one = is_component(node, "dropdown") and "target_label" in node
+    return is_one and label in (None, node["target_label"])
+
+
+def is_hint(node: nodes.Node) -> bool:
+    return (
+        is_component(node, "dropdown")
+        and not is_solution(node)
+        and bool(node.children)
+        and node[0].astext().startswith("Hint")
+    )
 
 
 def _is_cell(node: nodes.Node) -> bool:
@@ -239,10 +251,10 @@ def _step(node: nodes.Node, label: str) -> str:
     """Return the letter of a step of an exercise, empty for what stands between the steps."""
     if is_exercise_node(node):
         return "E"
-    if _is_solution(node):
-        return "S" if node["target_label"] == label else ""
-    if is_component(node, "dropdown"):
-        return "H" if node[0].astext().startswith("Hint") else ""
+    if is_solution(node, label):
+        return "S"
+    if is_hint(node):
+        return "H"
     if _is_cell(node):
         if "your-turn" in node["cell_metadata"].get("tags", []):
             return "Y"
@@ -272,7 +284,7 @@ def problems(node: nodes.Element) -> Iterator[str]:
             any(
                 _calls_check(cell, label)
                 for child in section.children
-                if _is_solution(child)
+                if is_solution(child)
                 for cell in child.findall(_is_cell)
             ),
             f"has no cell inside the solution that calls {call}",
@@ -299,7 +311,7 @@ def check_and_record_page(app: Sphinx, doctree: nodes.document) -> None:
             _warn(env, f"exercise {label!r} {problem}")
         if _in_own_section(node):
             titles[label] = inline_copy(node.parent.next_node(nodes.title))
-    for node in doctree.findall(_is_solution):
+    for node in doctree.findall(is_solution):
         beside = {child.get("label") for child in node.parent.children if is_exercise_node(child)}
         if node["target_label"] not in beside:
             _warn(env, f"solution of {node['target_label']!r} stands outside its section")
@@ -364,10 +376,16 @@ def link_texts(env: BuildEnvironment) -> dict[str, str]:
 
 
 def rewrite_when_titles_change(app: Sphinx, env: BuildEnvironment) -> list[str]:
-    """Return the pages with links whose text or place has changed since the last build."""
+    """Return the pages with links whose text or place has changed since the last build.
+
+    Every page has links to pages beside its text, in the sidebar and at its foot.
+    """
     before: dict[str, str] = getattr(env, "link_texts", {})
-    now = env.link_texts = link_texts(env)
+    now = link_texts(env) | {"/": str(toc.parts(env.config.external_site_map))}
+    env.link_texts = now
     changed = {key for key in before | now if before.get(key) != now.get(key)}
+    if any(key.startswith("/") for key in changed):
+        return list(env.found_docs)
     return [name for name, record in _records(env).items() if record.references & changed]
 
 

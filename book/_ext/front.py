@@ -12,7 +12,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util.docutils import SphinxDirective
 
 import catalogue
+from elements import element
 from exercises import catalogue_path, link, stars
 
 FIELDS = {"goal", "able", "exercises", "pages"}
@@ -71,18 +71,26 @@ def load(path: Path, exercises: dict[str, catalogue.Exercise]) -> list[LearningP
     ValueError
         Names the path and the field, what came and what was expected.
     """
-    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(data, dict):
         raise ValueError(f"{path}: expected a mapping of names to paths, got {data!r}")
     paths = []
     for name, entry in data.items():
         if not isinstance(entry, dict) or not {"goal", "able"} <= entry.keys() <= FIELDS:
             raise ValueError(f"{path}: {name}: expected goal, able, exercises or pages")
-        wanted = []
-        for label in entry.get("exercises", []):
+        for field, value in entry.items():
+            several = field in ("exercises", "pages")
+            texts = value if several else [value]
+            if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+                expected = "a list of texts" if several else "a text"
+                raise ValueError(f"{path}: {name}: {field} is {value!r}, expected {expected}")
+        wanted = list(entry.get("exercises", []))
+        for label in wanted:
             if label not in exercises:
                 raise ValueError(f"{path}: {name}: no exercise is called {label!r}")
-            wanted.append(label)
         for pattern in entry.get("pages", []):
             wanted += [e.label for e in exercises.values() if fnmatchcase(e.page, pattern)]
         if wanted:
@@ -108,18 +116,6 @@ def in_order(
         yield from visit(label)
 
 
-class path_cards(nodes.General, nodes.Element):  # noqa: N801 (docutils' way to name nodes)
-    """A list of paths."""
-
-
-class path_card(nodes.General, nodes.Element):  # noqa: N801
-    """A path on the front page: its goal, what one is able to do then, how much it is."""
-
-
-class path_progress(nodes.General, nodes.Element):  # noqa: N801
-    """Where a script says how far the reader is on a path."""
-
-
 class LearningPaths(SphinxDirective):
     option_spec = {"lists": directives.unchanged_required}  # noqa: RUF012 (docutils' way)
 
@@ -132,12 +128,10 @@ class LearningPaths(SphinxDirective):
         except (OSError, ValueError) as error:
             raise self.error(str(error)) from error
         if "lists" in self.options:
-            cards = path_cards()
-            cards += [self.card(path) for path in paths]
-            return [cards]
+            return [element("ul", *map(self.card, paths), class_="path-cards")]
         return [self.listing(path) for path in paths]
 
-    def card(self, path: LearningPath) -> path_card:
+    def card(self, path: LearningPath) -> nodes.Node:
         goal = addnodes.pending_xref(
             "",
             nodes.inline("", path.goal),
@@ -147,14 +141,14 @@ class LearningPaths(SphinxDirective):
             lists=self.options["lists"],
         )
         size = nodes.paragraph("", path.size, classes=["path-size"])
-        size += path_progress()
-        return path_card(
-            "",
+        size += element("span", class_="path-progress")  # where a script says how far one is
+        return element(
+            "li",
             nodes.paragraph("", "", goal, classes=["path-goal"]),
             nodes.paragraph("", path.able),
             size,
-            exercises=" ".join(e.label for e in path.exercises),
-            classes=["path-card"],
+            class_="path-card",
+            data_exercises=" ".join(e.label for e in path.exercises),
         )
 
     def listing(self, path: LearningPath) -> nodes.section:
@@ -182,26 +176,6 @@ def link_path(
     address = app.builder.get_relative_uri(node["refdoc"], node["lists"])
     uri = f"{address}#{node['reftarget']}"
     return nodes.reference("", "", text, internal=True, refuri=uri)
-
-
-def visit_cards(self: Any, node: path_cards) -> None:
-    self.body.append('<ul class="path-cards">\n')
-
-
-def depart_cards(self: Any, node: path_cards) -> None:
-    self.body.append("</ul>\n")
-
-
-def visit_card(self: Any, node: path_card) -> None:
-    self.body.append(f'<li class="path-card" data-exercises="{escape(node["exercises"])}">\n')
-
-
-def depart_card(self: Any, node: path_card) -> None:
-    self.body.append("</li>\n")
-
-
-def visit_progress(self: Any, node: path_progress) -> None:
-    self.body.append('<span class="path-progress"></span>')
 
 
 # -- The figure -----------------------------------------------------------------------------------
@@ -240,20 +214,19 @@ def percent(weight: float) -> str:
     return f"{100 * weight:.0f} %"
 
 
-class attention_figure(nodes.General, nodes.Element):  # noqa: N801
-    """A query and five keys in the plane, and the weights and the answer that they give."""
-
-
 class AttentionFigure(SphinxDirective):
-    """The content is the caption."""
+    """A query and five keys in the plane, and the weights and the answer that they give.
+
+    The content is the caption.
+    """
 
     has_content = True
 
     def run(self) -> list[nodes.Node]:
         self.assert_has_content()
-        caption = attention_figure()
-        self.state.nested_parse(self.content, self.content_offset, caption)
-        return [caption]
+        plane = nodes.raw("", drawing(), format="html")
+        caption = element("figcaption", *self.parse_content_to_nodes())
+        return [element("figure", plane, caption, class_="attention-figure")]
 
 
 def drawing() -> str:
@@ -303,23 +276,8 @@ def drawing() -> str:
 """
 
 
-def visit_figure(self: Any, node: attention_figure) -> None:
-    self.body.append(f'<figure class="attention-figure">\n{drawing()}<figcaption>\n')
-
-
-def depart_figure(self: Any, node: attention_figure) -> None:
-    self.body.append("</figcaption>\n</figure>\n")
-
-
-def skip(self: Any, node: nodes.Element) -> None:
-    pass
-
-
 def setup(app: Sphinx) -> dict[str, Any]:
-    app.add_node(path_cards, html=(visit_cards, depart_cards))
-    app.add_node(path_card, html=(visit_card, depart_card))
-    app.add_node(path_progress, html=(visit_progress, skip))
-    app.add_node(attention_figure, html=(visit_figure, depart_figure))
+    app.setup_extension("elements")
     app.add_directive("learning-paths", LearningPaths)
     app.add_directive("attention-figure", AttentionFigure)
     app.connect("missing-reference", link_path)

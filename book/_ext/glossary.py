@@ -40,10 +40,10 @@ NOT_IN_CLASSES = {
     "cell_output",
     "exercise-badges",
     "path-card",
+    "quiz",  # a choice is pressed as a whole, and its script moves its explanation
     "sd-summary-text",
     "toctree-wrapper",
 }
-NOT_IN_TAGS = {"quiz"}  # a choice is pressed as a whole, and its script moves its explanation
 # Pages about terms or lists of links, where a term explains nothing.
 LEFT_OUT = ("bibliography", "changes", "genindex", "search")
 
@@ -120,12 +120,15 @@ def _as_written(name: str) -> bool:
 
 
 def _pattern(name: str) -> str:
-    words = r"\s+".join(re.escape(word) for word in name.split())
+    words = [re.escape(word) for word in name.split()]
+    if re.search(r"[^aeiou]y$", name):
+        words[-1] = f"{words[-1][:-1]}(?:y|ies)"
+    else:
+        words[-1] += "(?:e?s)?"
     if not _as_written(name):
-        words = f"(?i:{words})"
-    if name.endswith("y"):
-        return f"{words[:-2]}(?:y|ies))" if words.endswith("y)") else f"{words[:-1]}(?:y|ies)"
-    return words + r"(?:e?s)?"
+        # In ASCII, or a case is found that lower() does not give: the long s of old print is an s.
+        words = [f"(?ai:{word})" for word in words]
+    return r"\s+".join(words)
 
 
 def _singulars(word: str) -> Iterator[str]:
@@ -161,11 +164,7 @@ def _kept_out(node: nodes.Element, within: nodes.Element) -> bool:
 
 
 def _forbids(node: nodes.Element) -> bool:
-    return (
-        isinstance(node, NOT_INSIDE)
-        or node.tagname in NOT_IN_TAGS
-        or bool(NOT_IN_CLASSES & set(node["classes"]))
-    )
+    return isinstance(node, NOT_INSIDE) or bool(NOT_IN_CLASSES & set(node["classes"]))
 
 
 # -- Linking --------------------------------------------------------------------------------------

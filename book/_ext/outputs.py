@@ -7,7 +7,8 @@ changed dependency is another key, and the page is executed; an edit taken back 
 again. A page whose digest has changed is read again even if its file has not.
 
 Likewise, all pages are read again when these extensions change, and written again when a style
-sheet or script does; and a build with warnings (a failing cell is one) never counts as done.
+sheet or script does; a build that was interrupted or had warnings (a failing cell is one) never
+counts as done; and what was written for a page that the book no longer has is removed.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import importlib.util
 import json
 import platform
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -255,23 +257,85 @@ def note_machinery(app: Sphinx, config: Config) -> None:
     config.book_assets = digest((p for p in srcdir.glob("_static/**/*") if p.is_file()), srcdir)
 
 
-def forget_a_build_with_warnings(app: Sphinx, exception: Exception | None) -> None:
-    """Make the next build read every page again, so that it warns again.
+# -- What does not count as done ------------------------------------------------------------------
 
-    Sphinx would skip the pages that it has read, warnings or not, and call the build a success.
-    Pages that were executed keep their outputs in the cache; a page that failed has none there.
+
+def _unfinished(app: Sphinx) -> Path:
+    """Return the file that is there from when pages are read until all are written."""
+    return Path(app.doctreedir, "unfinished")
+
+
+def forget_an_unfinished_build(app: Sphinx, config: Config) -> None:
+    """Read every page again after a build that was interrupted, wrote no pages or had warnings.
+
+    Sphinx would skip the pages that it has read, written or not, warnings or not, and call the
+    build a success. Pages that were executed keep their outputs in the cache; a page that failed
+    has none there.
     """
-    if app._warncount:
+    if _unfinished(app).exists():
         Path(app.doctreedir, ENV_PICKLE_FILENAME).unlink(missing_ok=True)
+
+
+def begin_to_write(app: Sphinx, env: BuildEnvironment) -> None:
+    _unfinished(app).touch()
+
+
+def count_as_done(app: Sphinx, exception: Exception | None) -> None:
+    """Count a build of the site; one that only follows links has noted changes, but writes none."""
+    if app.builder.format == "html" and exception is None and not app._warncount:
+        _unfinished(app).unlink(missing_ok=True)
+
+
+# -- What is no longer in the book ----------------------------------------------------------------
+
+
+def note_page(app: Sphinx, pagename: str, *_: Any) -> None:
+    app.pages_written.add(pagename)
+
+
+def remove_what_is_gone(app: Sphinx, exception: Exception | None) -> None:
+    """Remove pages, their solutions and sources that no build writes any more; Sphinx never does.
+
+    A build that writes anything writes all pages that are not documents, such as the search.
+    """
+    if exception is not None or app.builder.format != "html" or not app.pages_written:
+        return
+    out, docs = Path(app.outdir), app.env.found_docs
+    pages = docs | app.pages_written
+    for path in [*out.rglob("*.html"), *out.rglob("solution-*.js")]:
+        file = path.relative_to(out)
+        of_solution = file.name.startswith("solution-") and file.parent.as_posix() in docs
+        if not (file.parts[0].startswith("_") or of_solution or _name(file) in pages):
+            _remove(path)
+    sources = out / "_sources"
+    for path in sources.rglob("*.*"):
+        file = Path(str(path.relative_to(sources)).removesuffix(app.config.html_sourcelink_suffix))
+        if _name(file) not in docs:
+            _remove(path)
+
+
+def _name(file: Path) -> str:
+    return file.with_suffix("").as_posix()
+
+
+def _remove(path: Path) -> None:
+    path.unlink()
+    with suppress(OSError):  # not empty
+        path.parent.rmdir()
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_config_value("book_machinery", "", "env", str)
     app.add_config_value("book_assets", "", "html", str)
+    app.pages_written = set()
     app.connect("config-inited", note_machinery)
+    app.connect("config-inited", forget_an_unfinished_build)
     app.connect("source-read", stamp)
     app.connect("env-get-outdated", reread_when_dependencies_change)
     app.connect("env-purge-doc", purge)
     app.connect("env-merge-info", merge)
-    app.connect("build-finished", forget_a_build_with_warnings, priority=900)
+    app.connect("env-updated", begin_to_write)
+    app.connect("html-page-context", note_page)
+    app.connect("build-finished", remove_what_is_gone, priority=100)  # before others write theirs
+    app.connect("build-finished", count_as_done, priority=900)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

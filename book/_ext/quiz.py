@@ -20,7 +20,6 @@ stand in a dropdown; ``site/scripts/quiz.js`` takes the explanations from there 
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,6 +30,8 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from sphinx_design.shared import create_component
+
+from elements import element
 
 LETTERS = "ABCDEF"
 TITLE = "Quiz"
@@ -94,6 +95,9 @@ def read(content: str) -> list[Question]:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line if error.problem_mark else 0
         raise QuizError(line, f"the content is not YAML: {error.problem}") from None
+    except yaml.reader.ReaderError as error:  # a character that YAML does not know
+        line = content.count("\n", 0, error.position)
+        raise QuizError(line, f"the content is not YAML: {error.reason}") from None
     return [_question(n, node) for n, node in enumerate(_items(tree, "questions", 0), 1)]
 
 
@@ -162,22 +166,6 @@ def _choice(letter: str, node: yaml.Node) -> Choice:
 # -- On the page ----------------------------------------------------------------------------------
 
 
-class quiz(nodes.General, nodes.Element):  # noqa: N801 (docutils' way to name nodes)
-    """All questions of an exercise and their answers."""
-
-
-class quiz_question(nodes.General, nodes.Element):  # noqa: N801
-    """A legend and the choices."""
-
-
-class quiz_legend(nodes.General, nodes.TextElement):  # noqa: N801
-    """The text of a question."""
-
-
-class quiz_choice(nodes.General, nodes.TextElement):  # noqa: N801
-    """The text of a choice, with its radio button or checkbox."""
-
-
 class Quiz(SphinxDirective):
     required_arguments = 1
     has_content = True
@@ -200,10 +188,7 @@ class Quiz(SphinxDirective):
         except QuizError as error:
             raise self.error(f"quiz of {label!r}, line {self.line(error.line)}: {error}") from None
         name = f"{label}-quiz"
-        node = quiz(ids=[name])
-        node += nodes.rubric("", TITLE, ids=[f"{name}-title"])
-        node += (self.question(question, name) for question in questions)
-        node += create_component(
+        answers = create_component(
             "dropdown",
             opened=False,
             type="dropdown",
@@ -218,6 +203,16 @@ class Quiz(SphinxDirective):
                 *(part for question in questions for part in self.answers(question, name)),
             ],
         )
+        node = element(
+            "div",
+            nodes.rubric("", TITLE, ids=[f"{name}-title"]),
+            *(self.question(question, name) for question in questions),
+            answers,
+            class_="quiz",
+            id=name,
+            role="group",
+            aria_labelledby=f"{name}-title",
+        )
         return [node]
 
     def line(self, of_content: int) -> int:
@@ -229,29 +224,31 @@ class Quiz(SphinxDirective):
         return [*children, *messages]
 
     def question(self, question: Question, name: str) -> nodes.Node:
-        node = quiz_question()
-        node += quiz_legend(
-            "",
-            "",
+        legend = element(
+            "legend",
             nodes.strong("", f"{question.number}."),
-            nodes.Text(" "),
+            " ",
             *self.inline(question.text),
-            nodes.Text(" "),
+            " ",
             nodes.inline("", question.instruction, classes=["quiz-instruction"]),
         )
-        for choice in question.choices:
-            node += quiz_choice(
-                "",
-                "",
-                nodes.strong("", f"{choice.letter}."),
-                nodes.Text(" "),
-                *self.inline(choice.text),
-                name=f"{name}-{question.number}",
-                explanation=explanation_id(name, question, choice),
-                right=choice.right,
-                several=question.several,
-            )
-        return node
+        choices = (self.choice(choice, question, name) for choice in question.choices)
+        return element("fieldset", legend, *choices, class_="quiz-question")
+
+    def choice(self, choice: Choice, question: Question, name: str) -> nodes.Node:
+        explanation = explanation_id(name, question, choice)
+        answer = element(
+            "input",
+            type="checkbox" if question.several else "radio",
+            # Radio buttons of one name exclude each other.
+            name=f"{explanation}-choice" if question.several else f"{name}-{question.number}",
+            id=f"{explanation}-input",
+            data_explanation=explanation,
+            **({"data_right": None} if choice.right else {}),
+        )
+        letter = nodes.strong("", f"{choice.letter}.")
+        text = element("label", letter, " ", *self.inline(choice.text), for_=f"{explanation}-input")
+        return element("div", answer, text, class_="quiz-choice")
 
     def answers(self, question: Question, name: str) -> Iterator[nodes.Node]:
         yield nodes.paragraph("", "", nodes.strong("", f"Question {question.number}"))
@@ -268,53 +265,7 @@ def explanation_id(name: str, question: Question, choice: Choice) -> str:
     return f"{name}-{question.number}-{choice.letter.lower()}"
 
 
-def visit_quiz(self: Any, node: quiz) -> None:
-    name = html.escape(node["ids"][0])
-    self.body.append(
-        f'<div class="quiz" id="{name}" role="group" aria-labelledby="{name}-title">\n'
-    )
-
-
-def depart_quiz(self: Any, node: quiz) -> None:
-    self.body.append("</div>\n")
-
-
-def visit_question(self: Any, node: quiz_question) -> None:
-    self.body.append('<fieldset class="quiz-question">\n')
-
-
-def depart_question(self: Any, node: quiz_question) -> None:
-    self.body.append("</fieldset>\n")
-
-
-def visit_legend(self: Any, node: quiz_legend) -> None:
-    self.body.append("<legend>")
-
-
-def depart_legend(self: Any, node: quiz_legend) -> None:
-    self.body.append("</legend>\n")
-
-
-def visit_choice(self: Any, node: quiz_choice) -> None:
-    explanation = html.escape(node["explanation"])
-    kind = "checkbox" if node["several"] else "radio"
-    # Radio buttons of one name exclude each other.
-    name = f"{explanation}-choice" if node["several"] else html.escape(node["name"])
-    right = " data-right" if node["right"] else ""
-    self.body.append(
-        f'<div class="quiz-choice"><input type="{kind}" name="{name}" id="{explanation}-input"'
-        f' data-explanation="{explanation}"{right}><label for="{explanation}-input">'
-    )
-
-
-def depart_choice(self: Any, node: quiz_choice) -> None:
-    self.body.append("</label></div>\n")
-
-
 def setup(app: Sphinx) -> dict[str, Any]:
-    app.add_node(quiz, html=(visit_quiz, depart_quiz))
-    app.add_node(quiz_question, html=(visit_question, depart_question))
-    app.add_node(quiz_legend, html=(visit_legend, depart_legend))
-    app.add_node(quiz_choice, html=(visit_choice, depart_choice))
+    app.setup_extension("elements")
     app.add_directive("quiz", Quiz)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

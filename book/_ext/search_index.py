@@ -25,8 +25,10 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
 from sphinx.util import docname_join
-from sphinx_design.shared import is_component
 from sphinx_exercise.nodes import is_exercise_node
+
+import toc
+from exercises import is_hint, is_solution
 
 # The kinds of entries, as site/scripts/finder.js knows them; hint n is HINT + n. REST is what
 # stands in an exercise's section beside its statement, hints and solution.
@@ -106,7 +108,7 @@ _UNREAD = (
     nodes.system_message,
     addnodes.index,
 )
-_UNREAD_CLASSES = {"exercise-badges", "exercise-index"}
+_UNREAD_CLASSES = {"exercise-badges", "exercise-filter", "exercise-index", "progress-panel"}
 
 
 def _pieces(node: nodes.Node) -> Iterator[str]:
@@ -245,19 +247,6 @@ class Page:
     entries: list[Entry] = field(default_factory=list)
 
 
-def _is_hint(node: nodes.Node) -> bool:
-    return (
-        is_component(node, "dropdown")
-        and "target_label" not in node
-        and bool(node.children)
-        and node[0].astext().startswith("Hint")
-    )
-
-
-def _is_solution(node: nodes.Node, label: str) -> bool:
-    return is_component(node, "dropdown") and node.get("target_label") == label
-
-
 def _exercise(section: nodes.section) -> nodes.Element | None:
     found = [child for child in section.children if is_exercise_node(child)]
     return found[0] if len(found) == 1 else None
@@ -269,7 +258,7 @@ def anchor_hints(doctree: nodes.document) -> None:
         exercise = _exercise(section)
         if exercise is None:
             continue
-        for number, hint in enumerate(filter(_is_hint, section.children), start=1):
+        for number, hint in enumerate(filter(is_hint, section.children), start=1):
             anchor = f"{exercise['label']}-hint-{number}"
             if doctree.ids.setdefault(anchor, hint[0]) is hint[0] and not hint[0]["ids"]:
                 hint[0]["ids"] = [anchor]  # which the dropdown takes over
@@ -282,7 +271,7 @@ def _of_exercise(
     statement = [child for child in exercise.children if not isinstance(child, nodes.title)]
     closed, rest = [], []
     for child in section.children:
-        if _is_hint(child) or _is_solution(child, label):
+        if is_hint(child) or is_solution(child, label):
             closed.append(child)
         elif child is not exercise and not isinstance(child, nodes.title | nodes.section):
             rest.append(child)
@@ -291,8 +280,8 @@ def _of_exercise(
     yield Entry(STATEMENT, label, title, text_of(statement), names)
     hints = 0
     for child in closed:
-        hints += _is_hint(child)
-        kind = HINT + hints if _is_hint(child) else SOLUTION
+        hints += is_hint(child)
+        kind = HINT + hints if is_hint(child) else SOLUTION
         anchor = (child[0]["ids"] or [label])[0]
         body = child.children[1:]
         yield Entry(kind, anchor, "", text_of(body), names_in(body, imported, known=names))
@@ -339,20 +328,6 @@ def merge(app: Sphinx, env: BuildEnvironment, docnames: set[str], other: BuildEn
 
 
 # -- Writing --------------------------------------------------------------------------------------
-
-
-def in_order(env: BuildEnvironment) -> list[str]:
-    """Return the pages in the order of the table of contents, then what is not in it."""
-    ordered: dict[str, None] = {}
-
-    def visit(docname: str) -> None:
-        if docname in _pages(env) and docname not in ordered:
-            ordered[docname] = None
-            for child in env.toctree_includes.get(docname, []):
-                visit(child)
-
-    visit(env.config.root_doc)
-    return list(ordered | dict.fromkeys(sorted(_pages(env))))
 
 
 def index_scripts(pages: dict[str, Page], sources: dict[str, str]) -> dict[str, str]:
@@ -407,7 +382,7 @@ def write_index(app: Sphinx, exception: Exception | None) -> None:
     if exception is not None or app.builder.format != "html":
         return
     env = app.env
-    pages = {name: _pages(env)[name] for name in in_order(env)}
+    pages = {name: _pages(env)[name] for name in toc.in_order(env)}
     sources = {label: exercise.source for label, exercise in env.catalogue.items()}
     for file, script in index_scripts(pages, sources).items():
         path = Path(app.outdir, "_static", file)
@@ -421,7 +396,7 @@ def list_pages(
     """Tell the search page which pages there are: all it can offer without scripts."""
     if pagename == "search":
         pages = _pages(app.env)
-        context["book_pages"] = [(name, pages[name].title) for name in in_order(app.env)]
+        context["book_pages"] = [(name, pages[name].title) for name in toc.in_order(app.env)]
 
 
 def replace_the_search_of_sphinx(app: Sphinx, config: Config) -> None:

@@ -89,7 +89,7 @@ def add_offline_page(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
 
 
 def write_manifest(app: Sphinx, exception: Exception | None) -> None:
-    if exception is None:
+    if exception is None and app.builder.format == "html":
         text = json.dumps(manifest(app.config.project), indent=1)
         Path(app.outdir, MANIFEST).write_text(text + "\n", encoding="utf-8")
         Path(app.outdir, ICON).parent.mkdir(exist_ok=True)

@@ -10,3 +10,11 @@ def pages() -> list[str]:
     """Return the site's pages, as paths below its root; the front page when nothing is built."""
     found = [path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html")]
     return sorted(p for p in found if not p.startswith("assets/")) or ["index.html"]
+
+
+def page_with(element: str) -> str:
+    """Return the first page that has a piece of HTML."""
+    for path in pages():
+        if element in (SITE / path).read_text(encoding="utf-8"):
+            return path
+    raise AssertionError(f"no page has {element}")

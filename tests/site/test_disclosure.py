@@ -307,7 +307,9 @@ def test_solutions_stay_off_the_paper_and_the_choice_is_kept(page: Any) -> None:
 def test_hints_stay_off_the_paper(page: Any) -> None:
     page.goto(PAGE)
     ask_to_print(page, hints=False, solutions=True)
-    assert not any(page.evaluate(ON_PAPER, ".bd-article details:not(.solution, .solution *)"))
+    shown = page.evaluate(ON_PAPER, ".bd-article details:not(.solution, .solution *)")
+    assert shown
+    assert not any(shown)
     page.wait_for_function(ALL_ON_PAPER, arg="details.solution > div")
     end_of_print(page)
 

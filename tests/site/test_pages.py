@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from built import ROOT, SITE, pages
+from built import ROOT, page_with, pages
 
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 PHONE = {"width": 360, "height": 740}
@@ -180,13 +180,6 @@ def test_no_sideways_scrolling_on_a_phone(seen: Seen) -> None:
     assert not seen.too_wide
 
 
-def _first_page_with(element: str) -> str:
-    for path in pages():
-        if element in (SITE / path).read_text(encoding="utf-8"):
-            return path
-    raise AssertionError(f"no page has {element}")
-
-
 @pytest.fixture
 def page(context: Any) -> Iterator[Any]:
     page = context.new_page()
@@ -195,7 +188,7 @@ def page(context: Any) -> Iterator[Any]:
 
 
 def test_theme_button_recolors_figures(site: str, page: Any) -> None:
-    page.goto(site + _first_page_with('class="plotly-figure"'))
+    page.goto(site + page_with('class="plotly-figure"'))
     page.evaluate(OPEN_EVERYTHING)
     words = page.locator(".plotly-figure").first.locator(".xtick text, .gtitle, .legendtext").first
     words.wait_for(state="attached")
@@ -216,7 +209,7 @@ def test_theme_button_recolors_figures(site: str, page: Any) -> None:
 
 
 def test_plotly_is_loaded_only_when_a_figure_comes_near(site: str, page: Any) -> None:
-    path = _first_page_with('class="plotly-figure"')
+    path = page_with('class="plotly-figure"')
     requests: list[str] = []
     page.on("request", lambda r: requests.append(r.url))
     page.goto(site + path)
@@ -230,7 +223,7 @@ def test_plotly_is_loaded_only_when_a_figure_comes_near(site: str, page: Any) ->
 def test_slider_works_by_keyboard_and_keeps_its_place_in_the_other_theme(
     site: str, page: Any
 ) -> None:
-    page.goto(site + _first_page_with('<input type="range"'))
+    page.goto(site + page_with('<input type="range"'))
     page.evaluate(OPEN_EVERYTHING)
     page.wait_for_function(DRAWN)
     slider = page.locator('input[type="range"]').first
@@ -245,7 +238,7 @@ def test_slider_works_by_keyboard_and_keeps_its_place_in_the_other_theme(
 
 def test_wide_formula_is_reached_by_keyboard(site: str, page: Any) -> None:
     page.set_viewport_size(PHONE)
-    page.goto(site + _first_page_with('class="katex-display"'))
+    page.goto(site + page_with('class="katex-display"'))
     page.evaluate(OPEN_EVERYTHING)
     formula = page.locator(".katex-display").first
     for width, reached in [("10000px", True), ("1px", False)]:

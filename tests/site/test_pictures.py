@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from built import SITE, pages
+from built import page_with
 
 from llmbook._myst_nb import THEMES, WIDTHS
 from llmbook.figures import INK, PAPER
@@ -23,13 +23,6 @@ SHOWN = """
 WORDS = """
 (svg) => [...svg.querySelectorAll("text")].map((text) => text.textContent.trim()).filter(Boolean)
 """
-
-
-def page_with(element: str) -> str:
-    for path in pages():
-        if element in (SITE / path).read_text(encoding="utf-8"):
-            return path
-    raise AssertionError(f"no page has {element}")
 
 
 @pytest.fixture(scope="module", params=["light", "dark"])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from built import ROOT, SITE, pages
+from built import ROOT, SITE, page_with, pages
 from test_pages import DRAWN, OPEN_EVERYTHING
 
 PROGRAM = ROOT / "node_modules" / "html-validate" / "bin" / "html-validate.mjs"
@@ -55,14 +55,6 @@ def test_page_is_valid(found: dict[str, list[str]], path: str) -> None:
     assert not told, "\n".join(told)
 
 
-def first_page_with(part: str) -> str:
-    """Return a page whose HTML has something."""
-    found = (path for path in pages() if part in (SITE / path).read_text(encoding="utf-8"))
-    path = next(found, None)
-    assert path, f"no page has {part}"
-    return path
-
-
 def open_all(page: Any) -> None:
     page.evaluate(OPEN_EVERYTHING)
     page.wait_for_function(DRAWN)
@@ -99,7 +91,7 @@ def test_page_is_valid_with_what_scripts_add(
     site: str, browser: Any, tmp_path: Path, part: str, do: Callable[[Any], None]
 ) -> None:
     page = browser.new_page(reduced_motion="reduce")
-    page.goto(site + first_page_with(part))
+    page.goto(site + page_with(part))
     do(page)
     made = tmp_path / "made.html"
     made.write_text(page.evaluate(AS_HTML), encoding="utf-8")
