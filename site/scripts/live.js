@@ -1,6 +1,6 @@
 // The Live buttons. All else of the live cells is loaded when a reader presses one.
 
-import { asset, load } from "./assets.js";
+import { asset, isGone, load } from "./assets.js";
 import { start as drawFigure } from "./figures.js";
 import { onPart } from "./parts.js";
 
@@ -46,8 +46,9 @@ function button(text, cell) {
     made.disabled = true;
     try {
       (await start())(cell);
-    } catch {
-      made.textContent = "Not available offline";
+    } catch (error) {
+      if (await isGone(error)) made.textContent = "Reload this page first";
+      else made.textContent = navigator.onLine ? "Not available now" : "Not available offline";
     }
     made.disabled = false;
   };
