@@ -2,8 +2,8 @@
 
 Sphinx-exercise supplies the directives; this extension decides how they look, keeps pages fresh
 when the catalogue or a title changes, and warns (the build fails on warnings) about an exercise
-that is not complete. The index pages, the errata, the quizzes and the addresses of exercises that moved
-are extensions of their own, loaded from here.
+that is not complete. The index pages, the errata, the quizzes and the addresses of exercises that
+moved are extensions of their own, loaded from here.
 """
 
 from __future__ import annotations
