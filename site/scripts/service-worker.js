@@ -2,8 +2,7 @@
 //
 // One cache holds all that is kept. What is named by its content (assets/) is taken from there first;
 // everything else is shown as it was kept while a newer copy is fetched for the next time. A new
-// release fetches the kept pages anew and then drops what the site no longer has, once no page is
-// open that may ask for it.
+// release fetches the kept pages anew and then drops what the site no longer has.
 
 // The publish step writes the version and the files to start with here.
 const RELEASE = { version: "", start: [""] };
@@ -100,10 +99,10 @@ async function dropOld() {
 }
 
 async function answer(/** @type {any} */ event, /** @type {string} */ path) {
-  if (event.request.mode === "navigate") event.waitUntil(dropOld());
   const cache = await caches.open(CACHE);
   const kept = await cache.match(address(path));
   if (kept && CHANGES_NEVER.test(path)) return kept;
+  if (event.request.mode === "navigate") event.waitUntil(dropOld());
   const fetched = (async () => {
     const response = kept ? await fetchFresh(path) : await fetch(event.request);
     if (response.status === 404 && kept) await cache.delete(address(path));
