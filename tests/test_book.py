@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from bs4 import BeautifulSoup
 
 import outputs
 
@@ -313,6 +314,49 @@ def test_what_is_rebuilt_when(tmp_path):
         "_sources/part/beta.ipynb",
     }
     assert not (out / "part/beta").exists()
+
+
+def test_moved_exercise_is_found_at_its_old_addresses(tmp_path):
+    book = two_pages(tmp_path)
+    text = (tmp_path / "book/part/alpha.md").read_text("utf-8")
+    task = exercise("first-task", "The first $x^2$ task")
+    book.write("book/part/alpha.md", text[: text.index(task)])
+    with (tmp_path / "book/part/beta.md").open("a") as page:
+        page.write(task)
+    entries = {
+        "second-task": entry("part/beta", 2),
+        "first-task": entry("part/beta", 1),
+    }
+    book.write("book/exercises.yml", yaml.safe_dump(entries, sort_keys=False))
+    assert book.build(), book.log
+    assert "moved-exercise" not in book.page("part/alpha")
+
+    # Only the catalogue changes: pages that are there still, and one that is not.
+    entries["first-task"]["was"] = ["part/alpha", "old/page"]
+    book.write("book/exercises.yml", yaml.safe_dump(entries, sort_keys=False))
+    assert book.build(), book.log
+    for docname, address in {"part/alpha": "beta.html", "old/page": "../part/beta.html"}.items():
+        page = BeautifulSoup(book.page(docname), "html.parser")
+        old = page.find(id="first-task")
+        assert old["class"] == ["moved-exercise"]
+        assert page.find(id="first-task-solution") in old.descendants
+        assert old.get_text().startswith("Exercise 1.1, The first ")
+        assert old.get_text().endswith(", is now on the page Page beta.")
+        links = [a["href"] for a in old.select("a")]
+        assert links == [f"{address}#first-task", address]
+        assert page.select("article section > *")[-1] is old
+    assert "moved-exercise" not in book.page("part/beta")
+
+    # Its title changes: what is said at the old addresses does, too.
+    book.edit("book/part/beta.md", "The first $x^2$", "The very first")
+    assert book.build(), book.log
+    for docname in "part/alpha", "old/page":
+        assert "The very first task" in book.page(docname)
+
+    # An old address that something else on the page has taken.
+    book.edit("book/part/alpha.md", "# Page alpha", "# Page alpha\n\n(first-task)=\n## Other\n")
+    assert not book.build()
+    assert "'first-task' stood here before, but the page has 'first-task' still" in book.log
 
 
 def test_incomplete_exercises_fail_the_build(tmp_path):

@@ -45,6 +45,11 @@ def test_loads_in_order_of_the_file(tmp_path):
     assert dict(catalogue.by_page(exercises)) == {"part/page": list(exercises.values())}
 
 
+def test_pages_where_an_exercise_stood_before_may_be_named(tmp_path):
+    entries = {"a": ENTRY | {"was": ["part/old", "gone/older"]}}
+    assert catalogue.load(written(tmp_path, entries))["a"].was == ("part/old", "gone/older")
+
+
 def test_sources_sort_by_number(tmp_path):
     sources = {"a": "13.11", "b": "13.2", "c": "2.9"}
     entries = {label: ENTRY | {"source": source} for label, source in sources.items()}
@@ -79,6 +84,13 @@ def test_sources_sort_by_number(tmp_path):
         ("needs", [1]),
         ("needs", ["unknown"]),
         ("needs", ["other", "other"]),
+        ("was", "part/other"),
+        ("was", None),
+        ("was", [1]),
+        ("was", ["other"]),
+        ("was", ["part/other.md"]),
+        ("was", ["part/other", "part/other"]),
+        ("was", ["part/page"]),
     ],
 )
 def test_bad_value_is_named_with_what_was_expected(tmp_path, field, value):

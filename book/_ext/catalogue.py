@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class Exercise:
     stars: int
     minutes: int
     needs: tuple[str, ...]
+    was: tuple[str, ...] = ()
 
     @property
     def source_key(self) -> tuple[int, int]:
@@ -99,20 +100,21 @@ def _exercise(label: Any, entry: Any) -> Exercise:
         raise ValueError(f"label {label!r}: expected lower-case words joined by hyphens")
     if not isinstance(entry, dict):
         raise ValueError(f"{label}: expected a mapping of fields, got {entry!r}")
-    expected = [field.name for field in fields(Exercise) if field.name != "label"]
+    own = [field for field in fields(Exercise) if field.name != "label"]
+    expected = [field.name for field in own]
     for name in entry:
         if name not in expected:
             raise ValueError(f"{label}: unknown field {name!r}, expected {', '.join(expected)}")
-    for name in expected:
-        if name not in entry:
-            raise ValueError(f"{label}: field {name!r} is missing")
+    for field in own:
+        if field.name not in entry and field.default is MISSING:
+            raise ValueError(f"{label}: field {field.name!r} is missing")
 
     def require(name: str, valid: bool, expectation: str) -> None:
         if not valid:
             raise ValueError(f"{label}: {name} is {entry[name]!r}, expected {expectation}")
 
     source, page, stars, minutes = (entry[k] for k in ("source", "page", "stars", "minutes"))
-    needs = entry["needs"]
+    needs, was = entry["needs"], entry.get("was", [])
     require(
         "source",
         isinstance(source, str) and _SOURCE.fullmatch(source) is not None,
@@ -133,7 +135,15 @@ def _exercise(label: Any, entry: Any) -> Exercise:
         "a list of labels",
     )
     require("needs", len(set(needs)) == len(needs), "each label once")
-    return Exercise(label, source, page, entry["kind"], stars, minutes, tuple(needs))
+    require(
+        "was",
+        isinstance(was, list)
+        and all(isinstance(old, str) and _PAGE.fullmatch(old) is not None for old in was),
+        "a list of pages, such as [attention/self-attention]",
+    )
+    require("was", len(set(was)) == len(was), "each page once")
+    require("was", page not in was, "pages other than the one where the exercise is now")
+    return Exercise(label, source, page, entry["kind"], stars, minutes, tuple(needs), tuple(was))
 
 
 def _check_sources(exercises: dict[str, Exercise]) -> None:

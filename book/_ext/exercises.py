@@ -2,8 +2,8 @@
 
 Sphinx-exercise supplies the directives; this extension decides how they look, keeps pages fresh
 when the catalogue or a title changes, and warns (the build fails on warnings) about an exercise
-that is not complete. The index pages, the errata and the quizzes are extensions of their own,
-loaded from here.
+that is not complete. The index pages, the errata, the quizzes and the addresses of exercises that
+moved are extensions of their own, loaded from here.
 """
 
 from __future__ import annotations
@@ -63,7 +63,12 @@ def reread_when_entries_change(
         raise ExtensionError(str(error)) from error
     env.catalogue = now
     edited = {label for label in before | now if before.get(label) != now.get(label)}
-    return {entries[label].page for entries in (before, now) for label in edited & entries.keys()}
+    return {
+        page
+        for entries in (before, now)
+        for label in edited & entries.keys()
+        for page in (entries[label].page, *entries[label].was)
+    }
 
 
 # -- Dressing -------------------------------------------------------------------------------------
@@ -366,12 +371,20 @@ def merge(app: Sphinx, env: BuildEnvironment, docnames: set[str], other: BuildEn
     _records(env).update({name: _records(other)[name] for name in docnames})
 
 
+def recorded_titles(env: BuildEnvironment) -> dict[str, tuple[str, nodes.inline]]:
+    """Map each exercise and solution, by label, to its page and its link text."""
+    return {
+        label: (docname, title)
+        for docname, record in _records(env).items()
+        for label, title in record.titles.items()
+    }
+
+
 def link_texts(env: BuildEnvironment) -> dict[str, str]:
     """Map what a page can link to, by label or /page, to where it is and what the link says."""
     texts = {f"/{docname}": title.pformat() for docname, title in env.titles.items()}
-    for docname, record in _records(env).items():
-        for label, title in record.titles.items():
-            texts[label] = docname + title.pformat()
+    for label, (docname, title) in recorded_titles(env).items():
+        texts[label] = docname + title.pformat()
     return texts
 
 
@@ -395,11 +408,7 @@ class ResolveExerciseReferences(SphinxPostTransform):
     default_priority = 4  # before sphinx-exercise (5) and Sphinx (10) see them
 
     def run(self, **kwargs: Any) -> None:
-        titles = {
-            label: (docname, title)
-            for docname, record in _records(self.env).items()
-            for label, title in record.titles.items()
-        }
+        titles = recorded_titles(self.env)
         for node in list(self.document.findall(addnodes.pending_xref)):
             label = node.get("reftarget")
             if (
@@ -434,5 +443,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("env-updated", rewrite_when_titles_change)
     app.setup_extension("exercise_index")
     app.setup_extension("errata")
+    app.setup_extension("moved")
     app.setup_extension("quiz")
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

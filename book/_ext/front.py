@@ -211,11 +211,11 @@ def on_screen(x: float, y: float) -> tuple[str, str]:
 
 
 def percent(weight: float) -> str:
-    return f"{100 * weight:.0f} %"
+    return f"{100 * weight:.0f}%"
 
 
 class AttentionFigure(SphinxDirective):
-    """A query and five keys in the plane, and the weights and the answer that they give.
+    """A query and five keys in the plane, and the weights and the output that they give.
 
     The content is the caption.
     """
@@ -233,8 +233,8 @@ def drawing() -> str:
     angle = math.radians(DIRECTION)
     query = LENGTH * math.cos(angle), LENGTH * math.sin(angle)
     weight_of = weights(query)
-    answer = tuple(sum(weight_of[word] * WORDS[word][axis] for word in WORDS) for axis in (0, 1))
-    (ax, ay), (qx, qy) = on_screen(*answer), on_screen(*query)
+    mean = tuple(sum(weight_of[word] * WORDS[word][axis] for word in WORDS) for axis in (0, 1))
+    (ax, ay), (qx, qy) = on_screen(*mean), on_screen(*query)
     threads, keys, rows = "", "", ""
     for word, (x, y) in WORDS.items():
         kx, ky = on_screen(x, y)
@@ -252,11 +252,11 @@ def drawing() -> str:
     return f"""<div class="attention-plane">
 <svg class="plane" viewBox="0 0 {side} {side}" width="{side}" height="{side}" role="img"
  aria-label="Five words as points in a plane: cat and dog to the right, car and bus to the left,
- tree below. An arrow from the middle is the query; a diamond, the answer, lies nearer to a word the
+ tree below. An arrow from the middle is the query; a diamond, the output, lies nearer to a word the
  more weight it has." data-unit="{UNIT}" data-half="{HALF}">
 <circle class="rim" cx="{HALF}" cy="{HALF}" r="{UNIT * LONGEST:.0f}"/>
 <g class="threads">{threads}</g><g class="keys">{keys}</g>
-<path class="answer" d="M0-8 8 0 0 8-8 0Z" transform="translate({ax} {ay})"/>
+<path class="mean" d="M0-8 8 0 0 8-8 0Z" transform="translate({ax} {ay})"/>
 <g class="query"><line x1="{HALF}" y1="{HALF}" x2="{qx}" y2="{qy}"/>
 <circle cx="{qx}" cy="{qy}" r="12"/></g>
 </svg>

@@ -19,7 +19,7 @@ import importlib.util
 import json
 import platform
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path

@@ -8,6 +8,42 @@ const names = JSON.parse(script?.dataset.assets ?? "{}");
 /** @type {Map<string, Promise<void>>} */
 const loaded = new Map();
 
+/** A file of the site that did not come. */
+export class Missing extends Error {
+  /** @param {string} address */
+  constructor(address) {
+    super(`cannot load ${address}`);
+    this.address = address;
+  }
+}
+
+/**
+ * Whether a file did not come because the site has it no longer: the page is older than the site.
+ * @param {unknown} error
+ */
+export async function isGone(error) {
+  if (!(error instanceof Missing) || !location.protocol.startsWith("http")) return false;
+  try {
+    const { status } = await fetch(error.address, { method: "HEAD", cache: "no-store" });
+    return status === 404 || status === 410;
+  } catch {
+    return false; // no network
+  }
+}
+
+/**
+ * What to say to a reader when something did not come.
+ * @param {unknown} error
+ * @param {string} what - such as "The search"
+ * @param {string} again - how to try again, such as "type to try again"
+ */
+export async function explain(error, what, again) {
+  const failed = `${what} could not be loaded`;
+  if (await isGone(error)) return `${failed}. This page is of an older edition: reload it.`;
+  const offline = !navigator.onLine && location.protocol !== "file:";
+  return `${offline ? "You are offline. " : ""}${failed}; ${again}.`;
+}
+
 /**
  * The address of an asset, such as "plotly".
  * @param {string} name
@@ -33,7 +69,7 @@ export function load(name) {
     element.onerror = () => {
       element.remove();
       loaded.delete(name); // once the network is back, it may be tried again
-      reject(new Error(`cannot load ${element.src}`));
+      reject(new Missing(element.src));
     };
     document.head.append(element);
   });

@@ -13,6 +13,12 @@ const actions = {
   print: choosePrint,
 };
 
+if (!("requestFullscreen" in document.documentElement)) {
+  addEventListener("DOMContentLoaded", () => {
+    document.querySelectorAll("[data-action=fullscreen]").forEach((button) => button.remove());
+  });
+}
+
 addEventListener("click", ({ target }) => {
   const button = target instanceof Element && target.closest("[data-action]");
   if (button instanceof HTMLElement) actions[button.dataset.action ?? ""]?.();

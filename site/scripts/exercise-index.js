@@ -173,7 +173,7 @@ function start(form, table, rows) {
     }
     found.textContent = count
       ? `${count} of ${rows.length} exercises, ${duration(minutes)} in all`
-      : "No exercise is like that. Take a filter back, or clear all.";
+      : "No exercise matches. Remove a filter, or clear all.";
     order();
   }
 
@@ -265,7 +265,10 @@ function start(form, table, rows) {
     }
     apply();
     remember(false);
-    form.querySelector("input")?.focus();
+    // Not a field, which would open the keyboard of a phone.
+    found.tabIndex = -1;
+    found.focus();
+    found.scrollIntoView();
   });
 
   restore();

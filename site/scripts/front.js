@@ -8,7 +8,7 @@ import { marked, watch } from "./store.js";
  * @param {number[]} query
  * @param {number[][]} keys
  */
-export function attend(query, keys) {
+function attend(query, keys) {
   const powers = keys.map(([x, y]) => Math.exp((query[0] * x + query[1] * y) / Math.SQRT2));
   const total = powers.reduce((sum, power) => sum + power, 0);
   return powers.map((power) => power / total);
@@ -27,7 +27,7 @@ function play(figure) {
   const [said] = all("[role=status]");
   const [arrow] = all(".query line");
   const [tip] = all(".query circle");
-  const [answer] = all(".answer");
+  const [diamond] = all(".mean");
   const threads = all(".threads line");
   const bars = all("tbody rect");
   const cells = all("tbody td:last-child");
@@ -49,8 +49,8 @@ function play(figure) {
     arrow.setAttribute("y2", qy);
     tip.setAttribute("cx", qx);
     tip.setAttribute("cy", qy);
-    answer.setAttribute("transform", `translate(${ax} ${ay})`);
-    const shares = weights.map((weight) => `${Math.round(100 * weight)} %`);
+    diamond.setAttribute("transform", `translate(${ax} ${ay})`);
+    const shares = weights.map((weight) => `${Math.round(100 * weight)}%`);
     weights.forEach((weight, i) => {
       threads[i].setAttribute("x2", ax);
       threads[i].setAttribute("y2", ay);

@@ -1,6 +1,6 @@
 // The Live buttons. All else of the live cells is loaded when a reader presses one.
 
-import { asset, load } from "./assets.js";
+import { asset, isGone, load } from "./assets.js";
 import { start as drawFigure } from "./figures.js";
 import { onPart } from "./parts.js";
 
@@ -43,8 +43,9 @@ function button(text, cell) {
     made.textContent = text;
     try {
       (await start())(cell);
-    } catch {
-      made.textContent = `${text}: ${navigator.onLine ? "could not be loaded" : "you are offline"}`;
+    } catch (error) {
+      const why = navigator.onLine ? "could not be loaded" : "you are offline";
+      made.textContent = `${text}: ${(await isGone(error)) ? "reload the page first" : why}`;
     }
     made.disabled = false;
   };

@@ -7,6 +7,7 @@ import "./exercise-index.js";
 import "./figures.js";
 import "./front.js";
 import "./menus.js";
+import "./moved.js";
 import "./offline.js";
 import "./print.js";
 import "./progress.js";

@@ -1,6 +1,7 @@
-// Marks what was found on the page that an answer of the search led to.
+// Marks what was found on the page that a result of the search led to.
 
 import { places } from "./finder.js";
+import { openAround, target } from "./places.js";
 
 const NAME = "search-hit";
 const MOST = 300; // marks
@@ -26,7 +27,7 @@ function inOpen(element) {
  * @param {Set<string>} terms
  * @returns {Range[]}
  */
-export function rangesOf(root, terms) {
+function rangesOf(root, terms) {
   /** @type {Range[]} */
   const ranges = [];
   const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT | NodeFilter.SHOW_ELEMENT, {
@@ -81,17 +82,6 @@ export function rangesOf(root, terms) {
   return ranges;
 }
 
-/** The element that the page's address leads to, or all that there is to read. */
-function target() {
-  let id = location.hash.slice(1);
-  try {
-    id = decodeURIComponent(id);
-  } catch {
-    // No text that was encoded: taken as it is.
-  }
-  return document.getElementById(id) ?? document.querySelector("article") ?? document.body;
-}
-
 /** @param {Range[]} ranges */
 function show(ranges) {
   // A browser that cannot mark still goes there.
@@ -102,19 +92,21 @@ function show(ranges) {
   scrollTo({ top: scrollY + first.top - innerHeight / 3, behavior: "instant" });
 }
 
+/** @param {KeyboardEvent} event */
+function clear({ key }) {
+  if (key !== "Escape") return;
+  removeEventListener("keydown", clear);
+  if ("highlights" in CSS) CSS.highlights.delete(NAME);
+}
+
 /**
  * Open where the page's address leads, mark terms there and show the first.
  * @param {string[]} terms
  */
 export function mark(terms) {
   const wanted = new Set(terms);
-  const root = target();
-  /** @type {Element | null} */
-  let box = root;
-  while ((box = box?.closest("details") ?? null)) {
-    /** @type {HTMLDetailsElement} */ (box).open = true;
-    box = box.parentElement;
-  }
+  const root = target() ?? document.querySelector("article") ?? document.body;
+  openAround(root);
   root.scrollIntoView({ behavior: "instant" });
 
   const tryIt = () => {
@@ -137,9 +129,5 @@ export function mark(terms) {
     observer.observe(root, { childList: true, subtree: true });
     setTimeout(() => observer.disconnect(), PATIENCE);
   }
-  addEventListener("keydown", function clear({ key }) {
-    if (key !== "Escape") return;
-    removeEventListener("keydown", clear);
-    if ("highlights" in CSS) CSS.highlights.delete(NAME);
-  });
+  addEventListener("keydown", clear);
 }

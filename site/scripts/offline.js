@@ -47,7 +47,37 @@ function say(text) {
   close.hidden = !text;
   bar.toggleAttribute("data-shown", text !== "");
 }
-close.addEventListener("click", () => say(""));
+
+// In a folder of files all can be read; only a click on what needs the network is answered there.
+const QUIET = "llmbook-offline-quiet"; // in this tab, as long as the network is away
+
+function announce() {
+  if (location.protocol === "file:" || quiet()) return;
+  say(IN_GENERAL);
+}
+
+function quiet() {
+  try {
+    return sessionStorage.getItem(QUIET) !== null;
+  } catch {
+    return false; // where nothing may be stored, it is said on each page
+  }
+}
+
+/** @param {boolean} wanted */
+function keepQuiet(wanted) {
+  try {
+    if (wanted) sessionStorage.setItem(QUIET, "");
+    else sessionStorage.removeItem(QUIET);
+  } catch {
+    // see above
+  }
+}
+
+close.addEventListener("click", () => {
+  say("");
+  if (!navigator.onLine) keepQuiet(true);
+});
 
 const IN_GENERAL =
   "You are offline. Pages that are kept in this browser can be read; Binder, Colab and live cells " +
@@ -58,8 +88,6 @@ const IN_GENERAL =
  * @param {Element} element
  */
 function need(element) {
-  const named = element.closest("[data-needs-network]");
-  if (named) return named.getAttribute("data-needs-network") || "This";
   const link = /** @type {HTMLAnchorElement | null} */ (element.closest("a[href]"));
   if (!link || !/^https?:$/.test(link.protocol) || link.host === location.host) return "";
   return SITES[link.hostname] ?? link.hostname;
@@ -77,8 +105,11 @@ document.addEventListener(
   },
   true,
 );
-addEventListener("offline", () => say(IN_GENERAL));
-addEventListener("online", () => say(""));
+addEventListener("offline", announce);
+addEventListener("online", () => {
+  say("");
+  keepQuiet(false);
+});
 
 // -- Saving the whole book -----------------------------------------------------------------------
 
@@ -89,6 +120,16 @@ async function list() {
   const response = await fetch(new URL(LIST, root), { cache: "no-cache" });
   if (!response.ok) throw new Error(`the list of files is not there (${response.status})`);
   return response.json();
+}
+
+/**
+ * A response that a page may be shown from: without the mark of a redirect, as the host may send from
+ * x.html to x. The service worker, which loads no modules, does the same.
+ * @param {Response} response
+ */
+async function unmarked(response) {
+  if (!response.redirected) return response;
+  return new Response(await response.blob(), { headers: response.headers, status: response.status });
 }
 
 /** @param {unknown} error */
@@ -133,7 +174,7 @@ function offer(place) {
     try {
       all ??= await list();
     } catch (error) {
-      status.textContent = `How large the book is cannot be found out: ${reason(error)}.`;
+      status.textContent = `Could not find out the size of the book: ${reason(error)}.`;
       return;
     }
     const { cache, files } = await missing();
@@ -168,7 +209,7 @@ function offer(place) {
         const [path, bytes] = file;
         const response = await fetch(address(path), { signal });
         if (!response.ok) throw new Error(`${path} cannot be fetched (${response.status})`);
-        await cache.put(address(path), response);
+        await cache.put(address(path), await unmarked(response));
         progress.value += bytes;
       }
     };
@@ -233,7 +274,8 @@ function tryAgain(/** @type {Element} */ place) {
 
 addEventListener("DOMContentLoaded", () => {
   atBottom(bar);
-  if (!navigator.onLine) say(IN_GENERAL);
+  if (navigator.onLine) keepQuiet(false);
+  else announce();
   if (!able) return;
   document.querySelectorAll("[data-save-book]").forEach(offer);
   document.querySelectorAll("[data-offline-pages]").forEach(listKept);

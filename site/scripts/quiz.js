@@ -31,7 +31,7 @@ function verdict(
   if (!wrong && !missing) return "Right.";
   if (taken[0].type === "radio") return "Not right.";
   if (!wrong) return "Right so far, but not all of it.";
-  return missing ? "Not right, and not all of it." : "All the right ones, but not only those.";
+  return missing ? "Some are wrong, and some are missing." : "All the right ones, but not only those.";
 }
 
 /** Makes one question answer. */

@@ -1,9 +1,9 @@
 // Opens the search: by its button, by Ctrl+K or Cmd+K, and on the search page. What finds and shows
-// the answers is loaded then, and not before; so is what marks a hit on the page it was on.
+// the results is loaded then, and not before; so is what marks a hit on the page it was on.
 
-import { load } from "./assets.js";
+import { explain, load } from "./assets.js";
 
-/** Where a click on an answer notes what to mark on the page that it leads to. */
+/** Where a click on a result notes what to mark on the page that it leads to. */
 const NOTE = "llmbook-find";
 const FRESH = 30_000; // milliseconds
 
@@ -11,8 +11,8 @@ const FRESH = 30_000; // milliseconds
  * What the search works with.
  * @typedef {object} Parts
  * @property {HTMLInputElement} input
- * @property {HTMLElement} status - says how many answers there are
- * @property {HTMLElement} list - the answers
+ * @property {HTMLElement} status - says how many results there are
+ * @property {HTMLElement} list - the results
  * @property {HTMLElement | null} [instead] - shown as long as nothing is asked
  */
 
@@ -28,14 +28,14 @@ async function searching() {
 async function connect(parts) {
   try {
     const search = await searching();
-    await search.connect(parts, {
+    search.connect(parts, {
       first: () => load("search-index"),
       second: () => load("search-solutions"),
+      explain,
       note,
     });
-  } catch {
-    const why = navigator.onLine ? "" : "You are offline. ";
-    parts.status.textContent = `${why}The search could not be loaded; type to try again.`;
+  } catch (error) {
+    parts.status.textContent = await explain(error, "The search", "type to try again");
     parts.input.addEventListener("input", () => connect(parts), { once: true });
   }
 }
@@ -43,6 +43,7 @@ async function connect(parts) {
 // -- The dialog -----------------------------------------------------------------------------------
 
 const DIALOG = `
+<div class="search-box">
 <form role="search" class="search-form">
   <input type="search" name="q" autocomplete="off" autocapitalize="off" spellcheck="false"
     aria-label="Search the book" aria-describedby="search-help"
@@ -50,9 +51,10 @@ const DIALOG = `
   <button type="button" class="search-close">Close</button>
 </form>
 <p role="status" class="search-status"></p>
-<ol class="search-results" aria-label="Answers"></ol>
+<ol class="search-results" aria-label="Results"></ol>
 <p id="search-help" class="search-help">An exercise’s number, such as 13.19, a name in code or a
-  formula, such as d_k, or any words. Arrow keys move through the answers, Enter opens one.</p>`;
+  formula, such as d_k, or any words. Arrow keys move through the results, Enter opens one.</p>
+</div>`;
 
 /** @type {HTMLDialogElement | undefined} */
 let dialog;
@@ -63,8 +65,13 @@ function openDialog() {
     dialog.className = "search-dialog";
     dialog.setAttribute("aria-label", "Search");
     dialog.innerHTML = DIALOG;
+    // Pressed and let go beside it: who selects text in the field may end there.
+    let beside = false;
+    dialog.addEventListener("pointerdown", (event) => {
+      beside = event.target === dialog;
+    });
     dialog.addEventListener("click", (event) => {
-      if (event.target === dialog) dialog?.close(); // beside it
+      if (beside && event.target === dialog) dialog?.close();
     });
     dialog.addEventListener("keydown", (event) => {
       if (event.key !== "Escape" || event.isComposing) return;
@@ -93,15 +100,19 @@ function open() {
   input.select();
 }
 
+// There, Ctrl+K deletes to the end of the line.
+const onMac = /^(Mac|iPhone|iPad)/.test(navigator.platform);
+
 addEventListener("keydown", (event) => {
   const { key, ctrlKey, metaKey, altKey, shiftKey } = event;
   if (key.toLowerCase() !== "k" || ctrlKey === metaKey || altKey || shiftKey) return;
+  if (ctrlKey && onMac) return;
   event.preventDefault();
   if (dialog?.open) dialog.close();
   else open();
 });
 
-// -- The mark on the page that an answer led to ---------------------------------------------------
+// -- The mark on the page that a result led to ----------------------------------------------------
 
 /** An address without its query, which tells two addresses of the same place apart. */
 const place = (/** @type {string} */ address) => {
@@ -110,7 +121,7 @@ const place = (/** @type {string} */ address) => {
 };
 
 /**
- * Note what to mark where an answer leads, and mark it there if that is this page.
+ * Note what to mark where a result leads, and mark it there if that is this page.
  * @param {string} address
  * @param {string[]} terms
  * @param {boolean} elsewhere - in another tab or window

@@ -12,6 +12,7 @@ const CACHE = "llmbook";
 const LIST = "offline.json";
 const OFFLINE_PAGE = "offline.html";
 const WHOLE = "offline-whole"; // kept when the reader has saved the whole book
+const OLD = "offline-old"; // kept as long as pages of an earlier release are open: see renew()
 // Downloads and what only machines read go to the network, as if there were no service worker.
 const LEFT_ALONE =
   /^(_sources\/|cards\/|service-worker\.js$|offline\.json$|.*\.(ipynb|zip|pdf|xml|txt|inv)$)/;
@@ -79,9 +80,23 @@ async function renew() {
   if (await cache.match(address(WHOLE))) {
     for (const path of files) if (!(await cache.match(address(path)))) await add(cache, path);
   }
-  for (const path of kept) {
-    if (!files.has(path) && path !== WHOLE) await cache.delete(address(path));
-  }
+  // Pages that are open may still ask for files of theirs, which the host no longer has.
+  const pages = (await worker.clients.matchAll({ includeUncontrolled: true })).map(({ id }) => id);
+  const paths = kept.filter((path) => !files.has(path) && path !== WHOLE && path !== OLD);
+  await cache.put(address(OLD), new Response(JSON.stringify({ pages, paths })));
+  await dropOld();
+}
+
+/** Drop what the site no longer has, once all pages are closed that were open when it was renewed. */
+async function dropOld() {
+  const cache = await caches.open(CACHE);
+  const noted = await cache.match(address(OLD));
+  if (!noted) return;
+  const { pages, paths } = await noted.json();
+  const open = await worker.clients.matchAll({ includeUncontrolled: true });
+  if (open.some(({ id }) => pages.includes(id))) return;
+  for (const path of paths) await cache.delete(address(path));
+  await cache.delete(address(OLD));
 }
 
 /** Keep the search, but for readers who save data: they get it when they use it. */
@@ -99,6 +114,7 @@ async function answer(/** @type {FetchEvent} */ event, /** @type {string} */ pat
   const cache = await caches.open(CACHE);
   const kept = await cache.match(address(path));
   if (kept && CHANGES_NEVER.test(path)) return kept;
+  if (event.request.mode === "navigate") event.waitUntil(dropOld());
   const fetched = (async () => {
     const response = kept ? await fetchFresh(path) : await fetch(event.request);
     if (response.status === 404 && kept) await cache.delete(address(path));

@@ -5,6 +5,7 @@
 // In the place of each stands a link with data-solution, its label, and data-script, a file that
 // calls llmbook.solution(label, html). Its ids are on stand-ins beside the link until it is there.
 
+import { explain, Missing } from "./assets.js";
 import { addPart } from "./parts.js";
 
 const STAND_IN = "a[data-solution]";
@@ -33,7 +34,7 @@ function run(address) {
     const script = document.createElement("script");
     script.src = new URL(address, document.baseURI).href;
     script.onload = () => resolve();
-    script.onerror = () => reject(new Error(`cannot load ${script.src}`));
+    script.onerror = () => reject(new Missing(script.src));
     document.head.append(script);
     const remove = () => script.remove();
     script.addEventListener("load", remove);
@@ -59,21 +60,23 @@ async function bring(link, label) {
     addPart(body);
   } catch (error) {
     running.delete(label); // it may be tried again
-    sayMissing(link);
+    sayMissing(link, error);
     throw error;
   } finally {
     body.removeAttribute("aria-busy");
   }
 }
 
-/** @param {HTMLAnchorElement} link */
-function sayMissing(link) {
+/**
+ * @param {HTMLAnchorElement} link
+ * @param {unknown} error
+ */
+async function sayMissing(link, error) {
   const place = /** @type {Element} */ (link.parentElement);
   const note = place.querySelector("[role=status]") ?? document.createElement("span");
   note.setAttribute("role", "status");
   place.append(note);
-  const why = navigator.onLine ? "" : "You are offline. ";
-  note.textContent = ` ${why}The solution could not be loaded; close and open it to try again.`;
+  note.textContent = ` ${await explain(error, "The solution", "close and open it to try again")}`;
 }
 
 /**
@@ -133,8 +136,8 @@ addEventListener("DOMContentLoaded", () => {
 
 // Who asks to find or to print something wants all of it, and now.
 addEventListener("keydown", ({ key, ctrlKey, metaKey }) => {
-  const control = key === "Control" || key === "Meta" || ctrlKey || metaKey;
-  if (control || key === "F3" || key === "/") loadAll();
+  const findsOrPrints = (ctrlKey || metaKey) && /^[fp]$/i.test(key);
+  if (findsOrPrints || key === "F3" || key === "/") loadAll();
 });
 
 // The event does not bubble, but it can be caught on its way down.

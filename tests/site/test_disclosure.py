@@ -119,6 +119,31 @@ def test_who_saves_data_gets_what_they_open(page: Any) -> None:
     assert page.evaluate(WAITING) == page.locator("details.solution").count() - 1
 
 
+@pytest.mark.parametrize(
+    ("key", "brings"), [("Control+c", False), ("Control+f", True), ("F3", True)]
+)
+def test_who_saves_data_gets_all_to_find_and_not_to_copy(page: Any, key: str, brings: bool) -> None:
+    page.add_init_script(
+        "Object.defineProperty(navigator, 'connection', { value: { saveData: true } })"
+    )
+    page.goto(PAGE)
+    count = page.evaluate(WAITING)
+    page.keyboard.press(key)
+    if brings:
+        expect(page, NONE_WAITING)
+    else:
+        page.wait_for_timeout(500)
+        assert page.evaluate(WAITING) == count
+
+
+def test_solution_of_an_older_edition_is_not_to_be_had(page: Any) -> None:
+    page.route(SCRIPTS, lambda route: route.fulfill(status=404))
+    page.goto(PAGE)
+    summary(page).click()
+    said = page.locator(f"#{SOLUTION} [role=status]")
+    said.get_by_text("This page is of an older edition: reload it.").wait_for()
+
+
 def test_browser_finds_what_is_in_closed_solutions(page: Any) -> None:
     """A link to a text uses the browser's search in the page; it opens what it finds."""
     page.goto(PAGE)
@@ -323,3 +348,30 @@ def test_who_cancels_prints_nothing(page: Any) -> None:
     page.wait_for_timeout(200)
     assert page.locator("dialog.print-choice").count() == 0
     assert page.evaluate("window.prints") is None
+
+
+# -- Links and buttons ----------------------------------------------------------------------------
+
+
+def test_link_that_is_opened_elsewhere_leaves_the_page_where_it_is(page: Any) -> None:
+    page.goto(f"{PAGE}#{SOLUTION}")
+    expect(page, f"{IS_OPEN} && {IS_THERE}")
+    page.evaluate("scrollTo({ top: document.body.scrollHeight, behavior: 'instant' })")
+    before = page.evaluate("scrollY")
+    page.evaluate(
+        """() => {
+          const click = new MouseEvent("click", { bubbles: true, cancelable: true, ctrlKey: true });
+          document.querySelector("a[href^='#']").dispatchEvent(click);
+        }"""
+    )
+    page.wait_for_timeout(300)
+    assert page.evaluate("scrollY") == before
+
+
+def test_button_for_the_full_screen_is_only_where_there_is_one(page: Any) -> None:
+    button = page.locator("[data-action=fullscreen]")
+    page.goto(PAGE)
+    assert button.count() == 1
+    page.add_init_script("delete Element.prototype.requestFullscreen")
+    page.reload()
+    assert button.count() == 0

@@ -283,6 +283,12 @@ def test_part_in_the_picture_filters_the_table(page: Any) -> None:
     assert query(page) == f"?part={slug}"
     assert page.evaluate(SHOWN) == labels(lambda e: PART[e.page] == slug)
     assert page.get_by_role("searchbox", name="Search").input_value() == ""
+    # The focus goes along, but to no field: a phone would open its keyboard.
+    assert page.evaluate("document.activeElement.className") == "found"
+    top, bottom = page.locator(".found").evaluate(
+        "(e) => { const { top, bottom } = e.getBoundingClientRect(); return [top, bottom] }"
+    )
+    assert 0 <= top < bottom <= page.viewport_size["height"]
 
 
 # -- Keyboard, phone, files -----------------------------------------------------------------------

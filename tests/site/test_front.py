@@ -88,7 +88,7 @@ def test_the_figure_is_played_by_keyboard(page: Any) -> None:
     assert page.evaluate(PERCENT) == shares
     said = page.locator(".attention-figure [role=status]").text_content()
     best = list(front.WORDS)[shares.index(max(shares))]
-    assert said.startswith(f"Weights: {best} {max(shares)} %")
+    assert said.startswith(f"Weights: {best} {max(shares)}%")
 
 
 def test_the_query_is_turned_by_its_end(page: Any) -> None:
@@ -113,7 +113,9 @@ def test_the_figure_tells_its_numbers_without_scripts(browser: Any, site: str) -
     page = context.new_page()
     page.goto(site + "index.html")
     shown = page.locator(".attention-weights td:last-child").all_text_contents()
-    assert [int(text.split()[0]) for text in shown] == expected(front.DIRECTION, front.LENGTH)
+    assert [int(text.removesuffix("%")) for text in shown] == expected(
+        front.DIRECTION, front.LENGTH
+    )
     assert not page.get_by_label("Direction of the query").is_visible()
     context.close()
 

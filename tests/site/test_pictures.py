@@ -191,6 +191,27 @@ def test_figures_are_pictures_without_scripts(site: str, browser: Any) -> None:
     context.close()
 
 
+def test_light_matplotlib_figure_is_printed(site: str, page: Any, theme: str) -> None:
+    page.goto(site + page_with("matplotlib-figure"))
+    page.evaluate(OPEN)
+    place = page.locator(".matplotlib-figure").first
+    place.scroll_into_view_if_needed()
+    expect_picture(page, place, f"only-{theme}")
+    page.emulate_media(media="print")
+    expect_picture(page, place, "only-light")
+
+
+def test_matplotlib_figure_is_no_link_and_has_no_frame(site: str, page: Any, theme: str) -> None:
+    """The theme frames pictures in the dark; and a link to a picture is a stop of the tab key."""
+    page.goto(site + page_with("matplotlib-figure"))
+    page.evaluate(OPEN)
+    image = page.locator(f".matplotlib-figure img.only-{theme}").first
+    assert image.evaluate("(e) => e.closest('a')") is None
+    style = image.evaluate("(e) => [getComputedStyle(e).padding, getComputedStyle(e).background]")
+    assert style[0] == "0px"
+    assert style[1].startswith("rgba(0, 0, 0, 0)")
+
+
 def test_light_picture_is_printed(site: str, page: Any, theme: str) -> None:
     page.goto(site + page_with('class="plotly-figure"'))
     page.evaluate(OPEN)

@@ -125,7 +125,7 @@ def test_several_right_choices(page: Any) -> None:
     assert explanation(page, right.nth(1)) not in here.text_content()
     wrong.check()
     button.click()
-    assert said(here).startswith("Not right, and not all of it.")
+    assert said(here).startswith("Some are wrong, and some are missing.")
     for choice in right.all():
         choice.check()
     button.click()

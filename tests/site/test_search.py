@@ -37,7 +37,7 @@ FIRST = {
     "perplexty": "gpt/tokens-and-perplexity.html#perplexity",
     "scaled dot prodct atention": "attention/self-attention.html#scaled-dot-product-attention",
 }
-READY = "() => /answer|Nothing/.test({status}) && !/still/.test({status})"
+READY = "() => /result|Nothing/.test({status}) && !/still/.test({status})"
 MARKED = "() => CSS.highlights.get('search-hit')?.size > 0"
 MARKED_TEXT = """
 () => [...CSS.highlights.get("search-hit")].map((range) => range.toString().toLowerCase())
@@ -147,9 +147,79 @@ def test_number_of_answers_is_announced(page: Any) -> None:
     page.goto(HOME)
     answers = ask(page, "online softmax")
     status = page.locator("dialog.search-dialog [role=status]")
-    assert status.text_content() == f"{answers.count()} answers"
+    assert status.text_content() == f"{answers.count()} results"
     ask(page, "qqqqqq")
     assert "Nothing found" in status.text_content()
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("data/search-solutions.js", r"\d+ results\. The solutions could not be loaded; type to"),
+        ("data/search-index.js", r"The search could not be loaded; type to try again\."),
+        ("assets/search.*.js", r"The search could not be loaded; type to try again\."),
+    ],
+)
+def test_what_fails_to_load_is_said_and_tried_again(
+    page: Any, site: str, script: str, said: str
+) -> None:
+    pattern = f"{site}{script}"
+    page.route(pattern, lambda route: route.abort())
+    page.goto(PAGE)
+    page.keyboard.press("Control+k")
+    box = page.locator("dialog.search-dialog")
+    status, field = box.locator("[role=status]"), box.get_by_role("searchbox")
+    for query in ("attention", "attention by"):
+        field.fill(query)
+        page.wait_for_function(
+            "([status, said]) => new RegExp(`^${said}`).test(status.textContent)",
+            arg=[status.element_handle(), said],
+        )
+    page.unroute(pattern)
+    answers = ask(page, "attention by hand")
+    assert status.text_content() == f"{answers.count()} results"
+    # However often it was tried, a key is heard once.
+    page.keyboard.press("ArrowDown")
+    assert answers.first.evaluate("(e) => e === document.activeElement")
+
+
+@pytest.mark.parametrize("script", ["data/search-solutions.js", "assets/search.*.js"])
+def test_page_of_an_older_edition_says_so(page: Any, site: str, script: str) -> None:
+    page.route(f"{site}{script}", lambda route: route.fulfill(status=404))
+    page.goto(PAGE)
+    page.keyboard.press("Control+k")
+    page.locator("dialog.search-dialog").get_by_role("searchbox").fill("attention")
+    page.wait_for_function(
+        "(status) => status.textContent.endsWith('This page is of an older edition: reload it.')",
+        arg=page.locator("dialog.search-dialog [role=status]").element_handle(),
+    )
+
+
+def test_dialog_closes_for_a_click_beside_it_only(page: Any) -> None:
+    page.goto(HOME)
+    ask(page, "attention")
+    box = page.locator("dialog.search-dialog")
+    inside, field = box.bounding_box(), box.get_by_role("searchbox").bounding_box()
+    middle = field["y"] + field["height"] / 2
+    beside = 5, inside["y"] + inside["height"] / 2
+    # In the margin around the field, and a text selected to beyond the dialog's edge.
+    page.mouse.click(inside["x"] + 5, inside["y"] + 5)
+    page.mouse.move(field["x"] + 60, middle)
+    page.mouse.down()
+    page.mouse.move(*beside)
+    page.mouse.up()
+    assert box.evaluate("(e) => e.open")
+    page.mouse.click(*beside)
+    assert not box.evaluate("(e) => e.open")
+
+
+def test_shortcut_on_a_mac_is_the_one_that_deletes_nothing(page: Any) -> None:
+    page.add_init_script("Object.defineProperty(navigator, 'platform', { value: 'MacIntel' })")
+    page.goto(HOME)
+    page.keyboard.press("Control+k")
+    assert page.locator("dialog.search-dialog[open]").count() == 0
+    page.keyboard.press("Meta+k")
+    assert page.locator("dialog.search-dialog[open]").count() == 1
 
 
 def test_answer_in_a_hint_opens_it_and_is_marked(page: Any, site: str) -> None:
@@ -219,6 +289,19 @@ def test_search_page_answers_what_its_address_asks(page: Any, site: str) -> None
     page.wait_for_url(f"{site}search.html?q=35.3")
     page.keyboard.press("Enter")
     page.wait_for_url(f"{site}{FIRST['35.3']}")
+
+
+def test_search_page_works_where_its_address_stays_as_it_is(page: Any) -> None:
+    """Browsers refuse to change it in a folder of files, or a hundred times in half a minute."""
+    page.add_init_script("history.replaceState = () => { throw new DOMException('no more') }")
+    page.goto("search.html?q=13.19")
+    ready(page, ".search-page")
+    page.locator(".search-page").get_by_role("searchbox").fill("35.3")
+    page.wait_for_function(
+        "(place) => document.querySelector('.search-page ol a')?.href.endsWith(place)",
+        arg=FIRST["35.3"],
+    )
+    assert page.locator(".search-pages").is_hidden()
 
 
 def test_search_page_lists_the_pages_without_scripts(browser: Any, site: str) -> None:

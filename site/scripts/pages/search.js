@@ -1,5 +1,5 @@
 // The search itself, loaded when a reader opens it: asks the finder as the reader types, shows the
-// answers, and goes through them by keyboard. search.js connects it with a dialog or a page.
+// results, and goes through them by keyboard. search.js connects it with a dialog or a page.
 
 import { Finder, HINT, SOLUTION, STATEMENT, marked, snippet } from "../finder.js";
 import { mark } from "../marks.js";
@@ -11,6 +11,7 @@ import { mark } from "../marks.js";
  * @typedef {object} Site
  * @property {() => Promise<void>} first - loads titles, statements, hints and the text around them
  * @property {() => Promise<void>} second - loads solutions and what follows them
+ * @property {(error: unknown, what: string, again: string) => Promise<string>} explain
  * @property {(address: string, terms: string[], elsewhere: boolean) => void} note
  */
 
@@ -32,7 +33,7 @@ async function learnSecond(site) {
   await finder.add(window.llmbookSearchSolutions);
 }
 
-// -- Answers --------------------------------------------------------------------------------------
+// -- Results --------------------------------------------------------------------------------------
 
 /**
  * @param {string} tag
@@ -50,7 +51,7 @@ function element(tag, name, ...children) {
 const nodes = (pieces) =>
   pieces.map(([text, found]) => (found ? element("mark", "search-mark", text) : text));
 
-/** What kind of text an answer leads to. */
+/** What kind of text a result leads to. */
 function part(/** @type {number} */ kind) {
   if (kind > HINT) return `Hint ${kind - HINT}`;
   return kind === SOLUTION ? "Solution" : "";
@@ -60,7 +61,7 @@ function part(/** @type {number} */ kind) {
  * @param {Hit} hit
  * @param {Site} site
  */
-function answer(hit, site) {
+function result(hit, site) {
   const { kind, page, pageTitle, anchor, title, number } = hit.entry;
   const link = document.createElement("a");
   const root = document.documentElement.dataset.content_root ?? "./";
@@ -86,9 +87,9 @@ const numbers = (/** @type {Set<string>} */ terms) =>
   new Set([...terms].filter((term) => /^\d/.test(term)));
 
 /** @param {number} count */
-function count_of(count) {
+function counted(count) {
   if (count === 0) return "Nothing found. Try fewer words, or other ones.";
-  return count === 1 ? "1 answer" : `${count} answers`;
+  return count === 1 ? "1 result" : `${count} results`;
 }
 
 // -- Asking ---------------------------------------------------------------------------------------
@@ -98,29 +99,76 @@ function count_of(count) {
  * @param {Parts} parts
  * @param {Site} site
  */
-async function connect({ input, status, list, instead }, site) {
+function connect({ input, status, list, instead }, site) {
   /** @type {number | undefined} */
   let waiting;
-  let ready = false;
-  let partial = true;
+  let known = 0; // of the two parts of the index
+  let reading = false;
+  let failure = ""; // why the next part did not come
   let asked = "";
+
+  /** Say how many results there are, and what they may lack. */
+  function tell() {
+    const count = counted(list.children.length);
+    if (!known) status.textContent = failure;
+    else if (!asked) status.textContent = "";
+    else if (failure) status.textContent = `${count.replace(/\.?$/, ".")} ${failure}`;
+    else status.textContent = known < 2 ? `${count} (still reading the solutions …)` : count;
+  }
+
+  /** Put the question into the address of the page. */
+  function remember() {
+    const address = new URL(location.href);
+    if (asked) address.searchParams.set("q", asked);
+    else address.searchParams.delete("q");
+    if (address.href === location.href) return;
+    try {
+      history.replaceState(history.state, "", address);
+    } catch {
+      // a browser that keeps the address of a file as it is, or counts too many changes
+    }
+  }
 
   function ask() {
     clearTimeout(waiting);
     const query = input.value.trim();
     asked = query;
     const hits = query ? finder.find(input.value) : [];
-    list.replaceChildren(...hits.map((hit) => answer(hit, site)));
-    const more = partial ? " (still reading the solutions …)" : "";
-    status.textContent = query ? count_of(hits.length) + more : "";
+    list.replaceChildren(...hits.map((hit) => result(hit, site)));
     list.hidden = !hits.length;
-    if (instead) instead.hidden = query !== "";
+    tell();
     if (instead) {
-      const address = new URL(location.href);
-      if (query) address.searchParams.set("q", query);
-      else address.searchParams.delete("q");
-      history.replaceState(history.state, "", address);
+      instead.hidden = query !== "";
+      remember();
     }
+  }
+
+  /** Read what is not known yet. What failed is tried again with the next letter. */
+  async function read() {
+    if (reading || known === 2) return;
+    reading = true;
+    failure = "";
+    const busy = window.setTimeout(() => {
+      if (!known) status.textContent = "Loading …";
+    }, 150);
+    try {
+      await (first ??= learnFirst(site));
+      if (!known) {
+        known = 1;
+        ask();
+      }
+      await (second ??= learnSecond(site));
+      known = 2;
+    } catch (error) {
+      if (known) second = undefined;
+      else first = undefined;
+      failure = await site.explain(error, known ? "The solutions" : "The search", "type to try again");
+    }
+    clearTimeout(busy);
+    reading = false;
+    // Results that a reader is going through stay where they are.
+    if (known && !list.contains(document.activeElement)) ask();
+    else tell();
   }
 
   const links = () => [...list.querySelectorAll("a")];
@@ -150,36 +198,15 @@ async function connect({ input, status, list, instead }, site) {
   for (const part of [input, list]) part.addEventListener("keydown", move);
 
   input.form?.addEventListener("submit", () => {
-    if (ready && asked !== input.value.trim()) ask();
+    if (known && asked !== input.value.trim()) ask();
     links()[0]?.click();
   });
   input.addEventListener("input", () => {
     clearTimeout(waiting);
-    if (ready) waiting = window.setTimeout(ask, 80);
+    if (known) waiting = window.setTimeout(ask, 80);
+    read();
   });
-
-  const busy = window.setTimeout(() => {
-    status.textContent = "Loading …";
-  }, 150);
-  try {
-    await (first ??= learnFirst(site));
-  } catch (error) {
-    first = undefined;
-    throw error;
-  } finally {
-    clearTimeout(busy);
-  }
-  ready = true;
-  ask();
-  try {
-    await (second ??= learnSecond(site));
-    partial = false;
-    // Answers that a reader is going through stay where they are.
-    if (!list.contains(document.activeElement)) ask();
-  } catch {
-    second = undefined;
-    status.textContent += " (the solutions could not be loaded)";
-  }
+  read();
 }
 
 const searching = { connect, mark };
