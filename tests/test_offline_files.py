@@ -37,7 +37,6 @@ SITE = {
     "objects.inv": "",
     ".nojekyll": "",
 }
-SEARCH = ["assets/search.1.js", "data/search-index.js", "search.html"]
 START = [
     "index.html",
     "site.webmanifest",
@@ -92,7 +91,7 @@ def test_worker_knows_its_release(site: Path) -> None:
     worker = written["service-worker.js"].decode()
     release = json.loads(re.search(r"^const RELEASE = (.*);$", worker, re.M)[1])
     listing = json.loads(written["offline.json"])
-    assert release == {"version": listing["version"], "start": START, "search": SEARCH}
+    assert release == {"version": listing["version"], "start": START}
     assert complete(site) == written  # nothing of its own is among the files
     (site / "part/one.html").write_text("<head></head>two")
     assert complete(site)["service-worker.js"] != written["service-worker.js"]

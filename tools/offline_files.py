@@ -2,8 +2,7 @@
 
 `complete` is the last step of `tools/publish.py`. It writes
 
-- `service-worker.js`: that of `site/scripts`, with the version, the files to start with, and those
-  of the search;
+- `service-worker.js`: that of `site/scripts`, with the version and the files to start with;
 - `offline.json`: every file that saving the whole book keeps, with its size;
 - `llm-workbook.zip`: the site in a folder, to be opened without a server.
 
@@ -34,8 +33,6 @@ PLACEHOLDER = re.compile(r"^const RELEASE = .*$", re.MULTILINE)
 NOT_KEPT = re.compile(
     r"_sources/|cards/|.*/solution-[^/]*\.html$|.*\.(?:ipynb|xml|inv|zip|pdf|map|txt|buildinfo)$|(?:.*/)?\.[^/]*$"
 )
-# What finds an exercise: a page, the script, what it searches in.
-SEARCH = re.compile(r"search\.html$|assets/search\.[^/]*\.js$|data/search-[^/]*\.js$")
 # What every page loads before it shows anything.
 LOADED = re.compile(
     r'<(?:link\b[^>]*?\brel="(?:stylesheet|preload|manifest|icon|shortcut icon)"[^>]*?\bhref'
@@ -69,8 +66,7 @@ def complete(target: Path, paths: Iterable[str], write: Callable[[str, bytes], N
         "files": [[path, len(data)] for path, data in kept.items()],
     }
     write(FILES, json.dumps(listing, separators=(",", ":")).encode())
-    search = [path for path in kept if SEARCH.match(path)]
-    release = json.dumps({"version": version, "start": first, "search": search})
+    release = json.dumps({"version": version, "start": first})
     worker, found = PLACEHOLDER.subn(
         lambda _: f"const RELEASE = {release};", SOURCE.read_text(encoding="utf-8"), count=1
     )

@@ -2,11 +2,10 @@
 //
 // One cache holds all that is kept. What is named by its content (assets/) is taken from there first;
 // everything else is shown as it was kept while a newer copy is fetched for the next time. A new
-// release fetches the kept pages anew and then drops what the site no longer has. Who goes on to a
-// second page gets the search as well, so that it finds what is kept without network.
+// release fetches the kept pages anew and then drops what the site no longer has.
 
-// The publish step writes the version, the files to start with and those of the search here.
-const RELEASE = { version: "", start: [""], search: [""] };
+// The publish step writes the version and the files to start with here.
+const RELEASE = { version: "", start: [""] };
 
 const CACHE = "llmbook";
 const LIST = "offline.json";
@@ -99,17 +98,6 @@ async function dropOld() {
   await cache.delete(address(OLD));
 }
 
-/** Keep the search, but for readers who save data: they get it when they use it. */
-async function keepSearch() {
-  /** @type {WorkerNavigator & { connection?: { saveData: boolean } }} */
-  const { connection } = worker.navigator; // only Chromium's browsers tell it
-  if (connection?.saveData) return;
-  const cache = await caches.open(CACHE);
-  for (const path of RELEASE.search) {
-    if (!(await cache.match(address(path)))) await add(cache, path);
-  }
-}
-
 async function answer(/** @type {FetchEvent} */ event, /** @type {string} */ path) {
   const cache = await caches.open(CACHE);
   const kept = await cache.match(address(path));
@@ -161,9 +149,5 @@ worker.addEventListener("fetch", (event) => {
   if (event.request.method !== "GET" || event.request.headers.has("range")) return;
   const path = pathOf(event.request.url);
   if (path === null || LEFT_ALONE.test(path)) return;
-  const answered = answer(event, path);
-  event.respondWith(answered);
-  if (event.request.mode === "navigate") {
-    event.waitUntil(answered.then(keepSearch).catch(() => {})); // offline: another page will do
-  }
+  event.respondWith(answer(event, path));
 });
