@@ -40,7 +40,10 @@ def theme(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def page(browser: Any, theme: str) -> Iterator[Any]:
     """A page in a theme, in a browser that has nothing from before."""
-    context = browser.new_context(viewport=DESKTOP, reduced_motion="reduce", color_scheme=theme)
+    # What a service worker fetches, no test can stop.
+    context = browser.new_context(
+        viewport=DESKTOP, reduced_motion="reduce", color_scheme=theme, service_workers="block"
+    )
     yield context.new_page()
     context.close()
 
