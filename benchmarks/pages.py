@@ -48,6 +48,7 @@ MEASURES = {
     "cls": "cumulativeLayoutShift",
 }
 KIB = 1024
+ATTEMPTS = 3  # on a busy machine, a browser at times does not answer
 # The page that Jupyter Book makes as well; it has figures.
 BASELINE = "attention/efficient-attention"
 FIGURE = re.compile(r'class="(?:[^"]* )?(?:plotly|matplotlib|attention)-figure\b')
@@ -88,13 +89,23 @@ class Row:
 
 
 def lighthouse(address: str) -> dict[str, Any]:
-    """Run Lighthouse once; return its report.
+    """Measure a page once; return Lighthouse's report.
 
     Raises
     ------
     RuntimeError
-        If it cannot measure the page; the message says why.
+        If it cannot be measured; the message says why.
     """
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return attempt(address)
+        except RuntimeError as error:
+            print(f"once more, since {error}", file=sys.stderr)
+    return attempt(address)
+
+
+def attempt(address: str) -> dict[str, Any]:
+    """Run Lighthouse; raises a RuntimeError with its message if that fails."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         command = ["node", str(LIGHTHOUSE), address, "--quiet", f"--chrome-flags={FLAGS}"]

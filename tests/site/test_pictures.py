@@ -33,8 +33,9 @@ def theme(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def page(browser: Any, theme: str) -> Iterator[Any]:
     """A page in a theme, in a browser that has nothing from before."""
+    # What a service worker fetches, no test can stop.
     context = browser.new_context(
-        service_workers="block", viewport=DESKTOP, reduced_motion="reduce", color_scheme=theme
+        viewport=DESKTOP, reduced_motion="reduce", color_scheme=theme, service_workers="block"
     )
     yield context.new_page()
     context.close()

@@ -73,6 +73,7 @@ def test_each_exercise_has_two_boxes_beside_its_badges(page: Any) -> None:
             name = f"{word}: Exercise {exercise.source}"
             found = page.get_by_role("checkbox", name=name, exact=True)
             assert found.count() == 1
+            found.scroll_into_view_if_needed()  # far from the screen nothing is laid out
             assert found.is_visible()
             assert not found.is_checked()
             size = found.locator("xpath=..").bounding_box()
