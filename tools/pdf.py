@@ -63,7 +63,7 @@ FONT = "/LlmPageNumber"
 AT = "at-heading-of-"  # before the id of a section: the id of a mark in its heading
 DUMMY = "000"  # in the contents, until the numbers are known
 
-# The theme's contents of the page go, and pictures that come late come now. A link to every id, out
+# Pictures that come late come now. A link to every id, out
 # of sight, has Chromium write down where it is. A section may begin on the page before its heading,
 # so that the heading speaks for it.
 PREPARE = """
@@ -74,7 +74,6 @@ async ({ solutions }) => {
   await document.fonts.ready;
   const pictures = [...article.querySelectorAll("img")].filter((image) => image.checkVisibility());
   await Promise.all(pictures.map((image) => image.decode().catch(() => {})));
-  document.getElementById("jb-print-toc")?.remove();
   for (const heading of article.querySelectorAll("section[id] > :is(h1, h2, h3, h4)")) {
     const mark = document.createElement("span");
     mark.id = `at-heading-of-${heading.parentElement.id}`;
@@ -104,7 +103,9 @@ async ({ solutions }) => {
 # Lines of code wrap, since nobody can scroll on paper, and long listings go on on the next sheet.
 PAGE_STYLE = """
 @media print {
-  #jb-print-docs-body { margin-bottom: 8mm !important; }
+  /* The page's title and not what stands for it: only headings make bookmarks. */
+  #jb-print-docs-body { display: none !important; }
+  article h1:first-of-type { display: block !important; }
   article pre { break-inside: auto !important; overflow: visible !important;
     overflow-wrap: anywhere; white-space: pre-wrap !important; }
   article :is(.cell, .cell_input, .cell_output, .highlight, [class*="highlight-"]) {

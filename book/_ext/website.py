@@ -77,13 +77,16 @@ def visit_entry(self: Any, node: nodes.entry) -> None:
     Markdown has no other way to say that the cells of the first column name their rows.
     """
     column, group = node.parent.column, node.parent.parent.parent
+    in_head = isinstance(node.parent.parent, nodes.thead)
     HTML5Translator.visit_entry(self, node)
     if node.astext().strip() or any(node.findall(nodes.image)):
+        scope = "col" if in_head else "row"
+        self.body[-1] = re.sub(r"^<th\b", f'<th scope="{scope}"', self.body[-1])
         return
     node.clear()
     self.body[-1] = re.sub(r"^<th\b", "<td", self.body[-1])
     self.context[-1] = "</td>\n"
-    if column == 0 and isinstance(node.parent.parent, nodes.thead):
+    if column == 0 and in_head:
         group.stubs[0] = True
 
 

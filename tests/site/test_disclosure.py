@@ -357,6 +357,7 @@ def test_link_that_is_opened_elsewhere_leaves_the_page_where_it_is(page: Any) ->
     page.goto(f"{PAGE}#{SOLUTION}")
     expect(page, f"{IS_OPEN} && {IS_THERE}")
     page.evaluate("scrollTo({ top: document.body.scrollHeight, behavior: 'instant' })")
+    page.wait_for_timeout(300)  # what comes near the screen is laid out only now
     before = page.evaluate("scrollY")
     page.evaluate(
         """() => {

@@ -144,7 +144,9 @@ class Reader:
 
 
 def _open(browser: Any, address: str, **options: Any) -> Reader:
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, **options)
+    # What a service worker fetches, no test can hold back.
+    options = {"viewport": {"width": 1280, "height": 900}, "service_workers": "block"} | options
+    context = browser.new_context(**options)
     page = context.new_page()
     reader = Reader(page)
     page.on("request", lambda r: reader.requests.append(r.url))
