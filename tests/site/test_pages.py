@@ -36,6 +36,22 @@ DRAWN = """
   (figure) => figure.querySelector("svg.main-svg") &&
     !figure.querySelector(".plotly-control :disabled"))
 """
+# Of the words of code, the first of each kind: they are half of what a page consists of, and axe-core
+# looks at everything four times. What they say, and where they stand, does not change.
+THIN_CODE = """
+() => {
+  const seen = new Set();
+  for (const pre of document.querySelectorAll("pre")) {
+    const ground = getComputedStyle(pre).backgroundColor;
+    for (const word of pre.querySelectorAll("span:not(:has(*))")) {
+      const kind = `${ground} ${word.parentElement.className} ${word.className}`;
+      if (seen.has(kind)) word.replaceWith(word.textContent);
+      else seen.add(kind);
+    }
+    pre.normalize();
+  }
+}
+"""
 # All rules of WCAG 2.2 AA, also those that axe-core tries out, and what it calls good practice. The
 # theme changes nothing but colors, and the width leaves those as they are.
 AXE_RUN = """
@@ -136,14 +152,18 @@ def seen(request: pytest.FixtureRequest, site: str, context: Any, axe: str) -> S
         seen.drawn = True
     except Exception as error:
         seen.console.append(f"a Plotly figure was not drawn: {error}")
+    seen.unnamed = page.evaluate(FIGURES_WITHOUT_NAME)
+    page.evaluate(THIN_CODE)
     page.evaluate(axe)
     seen.faults["light"] = page.evaluate(AXE_RUN, "all")
-    page.evaluate(SET_THEME, "dark")
-    seen.faults["dark"] = page.evaluate(AXE_RUN, "colors")
-    seen.unnamed = page.evaluate(FIGURES_WITHOUT_NAME)
+    # What stands on a solution's own page is looked at on the page of its exercise, too.
+    if "/solution-" not in seen.path:
+        page.evaluate(SET_THEME, "dark")
+        seen.faults["dark"] = page.evaluate(AXE_RUN, "colors")
     page.set_viewport_size(PHONE)
     page.wait_for_timeout(100)  # figures follow the width after a frame or two
-    seen.faults["phone"] = page.evaluate(AXE_RUN, "all but colors")
+    if "/solution-" not in seen.path:
+        seen.faults["phone"] = page.evaluate(AXE_RUN, "all but colors")
     seen.too_wide = page.evaluate(TOO_WIDE)
     page.close()
     return seen
@@ -163,9 +183,9 @@ def test_nothing_on_the_console(seen: Seen) -> None:
     assert not seen.console
 
 
-@pytest.mark.parametrize("look", ["light", "dark", "phone"])
-def test_no_accessibility_fault(seen: Seen, look: str) -> None:
-    assert not seen.faults[look]
+def test_no_accessibility_fault(seen: Seen) -> None:
+    assert "light" in seen.faults
+    assert not {look: faults for look, faults in seen.faults.items() if faults}
 
 
 def test_figures_have_names(seen: Seen) -> None:
