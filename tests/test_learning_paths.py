@@ -107,7 +107,7 @@ def test_the_drawing_shows_the_weights_of_its_first_query() -> None:
     angle = math.radians(front.DIRECTION)
     weights = front.weights((front.LENGTH * math.cos(angle), front.LENGTH * math.sin(angle)))
     markup = front.drawing()
-    assert re.findall(r"<td>(\d+ %)</td>", markup) == [front.percent(w) for w in weights.values()]
+    assert re.findall(r"<td>(\d+%)</td>", markup) == [front.percent(w) for w in weights.values()]
     widths = [float(w) for w in re.findall(r'stroke-width="([\d.]+)"', markup)]
     assert widths == pytest.approx([8 * w for w in weights.values()], abs=0.005)
     assert " style=" not in markup  # the content-security policy may forbid it

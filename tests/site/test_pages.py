@@ -36,8 +36,8 @@ DRAWN = """
   (figure) => figure.querySelector("svg.main-svg") &&
     !figure.querySelector(".plotly-control :disabled"))
 """
-# Of the words of code, the first of each kind: they are half of what a page consists of, and axe-core
-# looks at everything four times. What they say, and where they stand, does not change.
+# Of the words of code, the first of each kind: they are half of what a page consists of, and
+# axe-core looks at everything. What they say, and where they stand, does not change.
 THIN_CODE = """
 () => {
   const seen = new Set();
