@@ -153,17 +153,19 @@ class Weight:
     second: Load | None  # after another page
 
 
-def weigh(server: CountingServer, browser: Any, path: str, before: str | None) -> Weight:
+def weigh(
+    server: CountingServer, browser: Any, path: str, before: str | None, to_the_end: bool = True
+) -> Weight:
     """Weigh a page for who comes first, and for who comes from the page `before`, if there is one.
 
-    Both read it to its end, but open nothing.
+    Both read it to its end, or only what is on the first screen, but open nothing.
     """
     first, second = browser.new_context(**PHONE), browser.new_context(**PHONE)
     try:
-        weight = Weight(load(server, first, path, scroll=True), None)
+        weight = Weight(load(server, first, path, to_the_end), None)
         if before is not None:
             load(server, second, before)
-            weight.second = load(server, second, path, scroll=True)
+            weight.second = load(server, second, path, to_the_end)
         return weight
     finally:
         first.close()
