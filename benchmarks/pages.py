@@ -137,7 +137,9 @@ def measure(
     path = f"{page}.html"
     # Some figures come with a solution.
     files = [server.folder / path, *(server.folder / page).glob("solution-*.html")]
-    loads = weigh.weigh(server, chromium, path, before and f"{before}.html")
+    loads = weigh.weigh(
+        server, chromium, path, before and f"{before}.html", to_the_end="/solution-" not in page
+    )
     reports = [lighthouse(server.address + path) for _ in range(runs)]
     metrics = [report["audits"]["metrics"]["details"]["items"][0] for report in reports]
     return Row(
