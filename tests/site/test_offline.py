@@ -18,7 +18,6 @@ from serve import Handler, Preview
 
 ARCHIVE = SITE / "llm-workbook.zip"
 LISTING = SITE / "offline.json"
-WORKER = SITE / "service-worker.js"
 CONTROLLED = "() => navigator.serviceWorker.controller !== null"
 KEPT = """
 async (path) => {
