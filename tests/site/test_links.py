@@ -6,7 +6,7 @@ Read from the HTML, without a browser.
 import html
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path, PurePosixPath
 from posixpath import normpath
@@ -30,6 +30,13 @@ every_page = pytest.mark.parametrize("path", pages())
 @cache
 def tree(path: str) -> BeautifulSoup:
     return BeautifulSoup((SITE / path).read_text(encoding="utf-8"), "html.parser")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forgotten() -> Iterator[None]:
+    """Free the trees, some millions of objects, before other tests run in this process."""
+    yield
+    tree.cache_clear()
 
 
 @cache

@@ -1,3 +1,4 @@
+import gc
 import math
 import re
 from types import SimpleNamespace
@@ -1219,6 +1220,22 @@ def test_inputs_are_not_changed_and_random_numbers_neither():
     result = check.flash_attention(forward(), backward(), function().apply)
     assert torch.equal(state, torch.get_rng_state())
     assert not any("in place" in note for note in result.notes)
+
+
+def test_what_a_notebook_already_holds_is_not_walked_again():
+    left_alone = []
+
+    def note(phase, info):
+        if phase == "start" and info["generation"] == 2:
+            left_alone.append(gc.get_freeze_count())
+
+    gc.callbacks.append(note)
+    try:
+        check.flash_attention(with_reference_cycles)
+    finally:
+        gc.callbacks.remove(note)
+    assert left_alone and min(left_alone) > 10_000
+    assert gc.get_freeze_count() == 0
 
 
 def test_numpy_state_is_left_alone():

@@ -1107,6 +1107,7 @@ class _Calls(TorchFunctionMode):
 def _watched(causal: bool) -> Iterator["_Meter"]:
     """Watch what the block makes, and fail if it is more than the exercise allows."""
     calls, meter = _Calls(), _Meter(causal)
+    gc.freeze()  # what a notebook already holds is not walked again with every collection
     try:
         with calls, meter:
             yield meter
@@ -1114,6 +1115,8 @@ def _watched(causal: bool) -> Iterator["_Meter"]:
     except Failure:
         if not calls.seen:
             raise
+    finally:
+        gc.unfreeze()
     if calls.seen:
         raise Failure(
             "Your function calls PyTorch's own attention. Here you are to write it yourself, "
