@@ -111,7 +111,7 @@ def attempt(address: str) -> dict[str, Any]:
         command = ["node", str(LIGHTHOUSE), address, "--quiet", f"--chrome-flags={FLAGS}"]
         command += [f"--only-categories={','.join(CATEGORIES)}"]
         command += ["--output=json", f"--output-path={report}"]
-        environment = {**os.environ, "CHROME_PATH": browser.find() or ""}
+        environment = {**os.environ, "CHROME_PATH": browser.find(whole=True) or ""}
         done = subprocess.run(
             command, env=environment, capture_output=True, encoding="utf-8", check=False
         )
@@ -233,7 +233,7 @@ def main() -> int:
         parser.error(f"--solutions must not be negative, got {given.solutions}")
     if not LIGHTHOUSE.is_file():
         parser.error("lighthouse is missing from node_modules: run `npm ci` (make book does)")
-    if browser.find() is None:
+    if browser.find(whole=True) is None:
         parser.error("there is no Chromium: `make browser` brings one, or set LLMBOOK_CHROMIUM")
     pages = given.pages or [*contents()]
     for page in pages:
@@ -250,7 +250,7 @@ def main() -> int:
     print(HEAD, flush=True)
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
         chromium = playwright.chromium.launch(
-            executable_path=browser.find(), args=FLAGS.split()[1:]
+            executable_path=browser.find(whole=True), args=FLAGS.split()[1:]
         )
         with weigh.counted(given.site) as server:
             for page in pages:

@@ -16,8 +16,18 @@ FLAGS = [
 ]
 
 
-def find() -> str | None:
+# The shell opens a page in a third of the time; Lighthouse wants the whole browser of a reader.
+WHOLE = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+SHELL = ("chromium-headless-shell",)
+
+
+def find(*, whole: bool = False) -> str | None:
     """Path of a Chromium: $LLMBOOK_CHROMIUM, the system's, or the one Playwright fetched; or None.
+
+    Parameters
+    ----------
+    whole
+        Do not prefer Chromium's headless shell, which has less of the browser around the pages.
 
     Raises
     ------
@@ -28,7 +38,7 @@ def find() -> str | None:
         if not Path(named).is_file():
             raise FileNotFoundError(f"LLMBOOK_CHROMIUM names {named!r}, which is not a file")
         return named
-    for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"):
+    for name in WHOLE if whole else SHELL + WHOLE:
         if path := shutil.which(name):
             return path
     from playwright.sync_api import sync_playwright

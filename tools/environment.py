@@ -126,7 +126,7 @@ def browser():
         return
     message = (
         "No Chromium was found and none could be fetched. Install one (on Debian: apt-get install\n"
-        "chromium) or name it: LLMBOOK_CHROMIUM=/path/to/chromium make test."
+        "chromium-headless-shell) or name it: LLMBOOK_CHROMIUM=/path/to/chromium make test."
     )
     if os.environ.get("CI"):
         stop(message)
