@@ -9,11 +9,13 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import ModuleType
 
 import pytest
-from fontTools.ttLib import TTFont
 from PIL import Image
 
+import fonts
+import page_text
 import publish
 
 HEAD = """<!DOCTYPE html>
@@ -44,8 +46,8 @@ FRONT = """
     <button onclick="window.print()"><i class="fas fa-rocket"></i> Print</button>
     <i class="theme-switch fa-solid fa-sun fa-lg" data-mode="light" aria-hidden="true"></i>
     <p class="used">Text with <span class="katex">x</span></p>
-    <img alt="A drawing" src="_images/drawing.svg">
-    <img alt="A photo" src="_images/photo.png" />
+    <img alt="A drawing" height="20" width="30" src="_images/drawing.svg">
+    <img alt="A photo" height="48" width="64" src="_images/photo.png" />
 
 
     <pre>one
@@ -234,30 +236,6 @@ def test_policy_allows_the_one_inline_script(published: Site) -> None:
     assert '<button data-action="print" type="button">' in published.page()
 
 
-def test_faults_of_the_theme_are_mended() -> None:
-    text = """<main id="main-content" class="bd-main" role="main">
-<button title="A &amp; B" data-x="a > b"> <svg></svg> </button>
-<button title="Print" type="submit">.pdf</button>
-<button title="Search" aria-label="Search it"><svg></svg></button>
-<div id="jb-print-docs-body" class="onlyprint"><h1> {title} </h1>
-<div id="print-main-content"><div id="jb-print-toc"><div>
-<h2> Contents </h2></div><nav><h2>kept</h2></nav></div></div></div>
-<article><h1>kept</h1></article>"""
-    assert publish.mended(text.replace("{title}", "A <em>title</em>")) == (
-        """<main id="main-content" class="bd-main">
-<button title="A &amp; B" data-x="a > b" aria-label="A &amp; B" type="button"> <svg></svg> </button>
-<button title="Print" type="submit">.pdf</button>
-<button title="Search" aria-label="Search it" type="button"><svg></svg></button>
-<div id="jb-print-docs-body" class="onlyprint"><p class="print-title">A <em>title</em></p>
-<div id="print-main-content"><div id="jb-print-toc"><div>
-<p class="print-contents">Contents</p></div><nav><h2>kept</h2></nav></div></div></div>
-<article><h1>kept</h1></article>"""
-    )
-    assert '<div id="jb-print-docs-body" class="onlyprint">\n<div' in publish.mended(
-        text.replace("{title}", "")
-    )
-
-
 def test_theme_is_light_until_a_script_says_otherwise(published: Site) -> None:
     assert 'data-theme="light"' in published.page()
 
@@ -265,10 +243,10 @@ def test_theme_is_light_until_a_script_says_otherwise(published: Site) -> None:
 def test_images_are_sized_and_light(published: Site) -> None:
     page = published.page()
     drawing = (
-        '<img loading="lazy" width="30" height="20" alt="A drawing" src="_images/drawing.svg">'
+        '<img loading="lazy" alt="A drawing" height="20" width="30" src="_images/drawing.svg">'
     )
     assert drawing in page
-    photo = '<img loading="lazy" width="64" height="48" alt="A photo" src="_images/photo.png" />'
+    photo = '<img loading="lazy" alt="A photo" height="48" width="64" src="_images/photo.png" />'
     assert f"{photo}</picture>" in page
     [webp] = re.findall(r'<source srcset="(assets/photo\.[0-9a-f]{16}\.webp)"', page)
     photo = published.source / "_images/photo.png"
@@ -324,9 +302,10 @@ def test_only_changed_pages_are_written(site: Site) -> None:
 
 
 def test_page_follows_its_images(site: Site) -> None:
-    site.put("_images/drawing.svg", '<svg width="40px" height="50px"></svg>')
-    assert sorted(site.publish().written) == ["_images/drawing.svg", "index.html"]
-    assert '<img loading="lazy" width="40" height="50" alt="A drawing"' in site.page()
+    Image.new("RGB", (64, 48), "red").save(site.source / "_images/photo.png", compress_level=0)
+    [image, smaller, page] = sorted(site.publish().written)
+    assert (image, page) == ("_images/photo.png", "index.html")
+    assert f'<source srcset="{smaller}" type="image/webp">' in site.page()
 
 
 def test_pages_follow_the_style_sheet(site: Site) -> None:
@@ -435,6 +414,7 @@ def test_later_step_adds_files(site: Site) -> None:
         ('<img alt="a > b" src="_images/none.png">', "index.html needs _images/none.png"),
         ('<script src="https://example.org/x.js"></script>', "from another host"),
         ('<img alt="" src="_images/none.png">', "index.html needs _images/none.png"),
+        ('<img alt="" src="_images/drawing.svg">', "how large _images/drawing.svg is"),
         ('<a href="_sources/none.md">', "needs _sources/none.md"),
         ('<script src="_static/none.js"></script>', "needs _static/none.js"),
     ],
@@ -492,29 +472,6 @@ def test_missing_package_is_named(site: Site, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("svg", "size"),
-    [
-        ('<svg width="10" height="20.4"/>', (10, 20)),
-        ('<svg viewBox="0 -5 3 4" width="100%"/>', (3, 4)),
-        ("<svg/>", None),
-        ("text", None),
-    ],
-)
-def test_size_of_a_drawing(svg: str, size: tuple[int, int] | None) -> None:
-    assert publish.image_size("a.svg", svg.encode()) == size
-
-
-def test_subset_keeps_the_letters_that_are_wanted() -> None:
-    font = publish.ROOT / "node_modules/katex/dist/fonts/KaTeX_Main-Regular.ttf"
-    some = publish.subset(font, {"A", "\N{GREEK CAPITAL LETTER GAMMA}", "\N{SNOWMAN}"})
-    with TTFont(io.BytesIO(some)) as subset:
-        assert subset.flavor == "woff"
-        assert set(subset.getBestCmap()) == {ord("A"), 0x393}
-    assert len(some) < font.stat().st_size / 10
-    assert some == publish.subset(font, {"\N{GREEK CAPITAL LETTER GAMMA}", "A"})
-
-
-@pytest.mark.parametrize(
     "lists", [[["a", "c"], ["a", "b", "c"], ["b", "d"]], [["a", "b"], ["c", "d"], ["b", "c"]], []]
 )
 def test_merged_keeps_every_order(lists: list[list[str]]) -> None:
@@ -529,38 +486,7 @@ def test_orders_that_contradict_each_other_are_told() -> None:
         publish.merged([["a", "b"], ["b", "a"]])
 
 
-def test_examples_in_docstrings_hold() -> None:
-    assert doctest.testmod(publish).attempted
-    assert not doctest.testmod(publish).failed
-
-
-def test_font_classes_are_those_that_rules_end_in() -> None:
-    style = (
-        "@font-face{font-family:KaTeX_AMS;src:url(x)}.katex{font:1em/1.2 KaTeX_Main,serif}"
-        ".katex .mathbb,.katex .amsrm{color:red;font-family:KaTeX_AMS}"
-        ".katex .delim-size1>span{font-family:KaTeX_Size1}"
-    )
-    assert publish.font_classes(style) == {
-        "KaTeX_Main": {"katex"},
-        "KaTeX_AMS": {"mathbb", "amsrm"},
-        "KaTeX_Size1": {"span"},
-    }
-
-
-def test_words_are_what_selectors_name() -> None:
-    page = '<div class="one two" id="three" data-theme="dark" title="not this" hidden><br/></div>'
-    assert publish.words(page) == {
-        *(
-            "div",
-            "class",
-            "one",
-            "two",
-            "id",
-            "three",
-            "data-theme",
-            "dark",
-            "title",
-            "hidden",
-            "br",
-        )
-    }
+@pytest.mark.parametrize("module", [publish, page_text, fonts])
+def test_examples_in_docstrings_hold(module: ModuleType) -> None:
+    assert doctest.testmod(module).attempted
+    assert not doctest.testmod(module).failed

@@ -18,10 +18,8 @@ import hashlib
 import html
 import io
 import json
-import logging
 import os
 import re
-import struct
 import subprocess
 import sys
 import time
@@ -32,6 +30,9 @@ from pathlib import Path, PurePosixPath
 from posixpath import dirname, join, normpath, relpath
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from fonts import MATH_FONTS, RARE, RARE_CLASSES, font_classes, subset
+from page_text import INSIDE, attributes, mended, squeeze, without_comments, words
 
 ROOT = Path(__file__).resolve().parent.parent
 ASSETS = "assets"
@@ -75,17 +76,7 @@ INLINE = re.compile(
 )
 # The theme's handlers in HTML attributes, as site/scripts/buttons.js knows them.
 HANDLERS = {"toggleFullScreen()": "fullscreen", "window.print()": "print"}
-# Formulas in these two fonts stand on every page that has any.
-MATH_FONTS = ("KaTeX_Main-Regular.woff2", "KaTeX_Math-Italic.woff2")
-# The other fonts for letters have a few of them on a few pages, in elements of these classes.
-RARE = re.compile(
-    r'\bclass="(?:[^"]* )?(amsrm|math(?:bb|cal|frak|scr|sf|tt))(?: [^"]*)?"[^<>]*>([^<]*)'
-)
-RARE_CLASSES = {"amsrm", *(f"math{kind}" for kind in ("bb", "cal", "frak", "scr", "sf", "tt"))}
-
 SLOT = "<!--slot-->"
-# The attributes of a tag: a value may hold anything but its quote.
-INSIDE = r"""(?:[^<>"']|"[^"]*"|'[^']*')*"""
 SCRIPT = re.compile(rf"<script\b({INSIDE})>(.*?)</script>[ \t]*\n?", re.DOTALL)
 LINK = re.compile(rf"<link\b({INSIDE})>\s*")
 META = re.compile(r'<meta\s+name="(?:viewport|docsearch:\w+)"[^>]*>\s*')
@@ -111,20 +102,8 @@ PICTURE = re.compile(r"\b_images/([^\"'\\<>?#\s]+)")
 # How the site's scripts ask for others.
 ASKED = re.compile(r"""\b(?:asset|load)\(\s*(["'])([\w-]+)\1""")
 IMAGE = re.compile(rf"<img\b({INSIDE})>")
-# What is not to be changed; and comments, which hide what stands in them.
-VERBATIM = re.compile(r"<!--.*?-->|<(pre|script|style|textarea)\b.*?</\1>", re.DOTALL)
-BLANK = re.compile(r"\s*\n\s*")
-TAG = re.compile(rf"<([a-zA-Z][^\s<>/]*)({INSIDE})>")
-ATTRIBUTE = re.compile(r"""([^\s"'=<>/]+)(?:\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'=<>`]+)))?""")
-# Their values name nothing that a style sheet could ask for.
-WORDLESS = frozenset(
-    ("alt", "aria-label", "content", "d", "href", "points", "src", "style", "title", "transform")
-)
-# Faults of the theme's HTML, see `mended`.
-BUTTON = re.compile(rf"<button\b({INSIDE})>(.*?)</button>", re.DOTALL)
-MAIN_ROLE = re.compile(r'(<main\b[^<>]*?)\srole="main"')
-ON_PAPER = re.compile(r'<div id="jb-print-docs-body"(?:(?!<nav\b|</div>\s*</div>).)*', re.DOTALL)
-ON_PAPER_HEADINGS = re.compile(r"<h([12])>\s*(.*?)\s*</h\1>", re.DOTALL)
+# The theme's, all square; its style sheet makes them as high as the text beside them.
+LOGO = re.compile(r"_static/images/logo_\w+\.(?:png|svg)$")
 CSS_URL = re.compile(r"""url\(\s*(["']?)([^"')]+)\1\s*\)""")
 CSS_IMPORT = re.compile(r"""@import\s+(?:url\()?\s*["']([^"']+)["']\s*\)?\s*;""")
 
@@ -147,55 +126,6 @@ def digest(*parts: bytes | str) -> str:
     return sha.hexdigest()[:16]
 
 
-def attributes(inside: str) -> dict[str, str]:
-    """Return the attributes in a tag, after its name; those without a value have an empty one.
-
-    >>> attributes(' alt="a > b" src=x.svg width="3" hidden')
-    {'alt': 'a > b', 'src': 'x.svg', 'width': '3', 'hidden': ''}
-    """
-    return {name: html.unescape("".join(value)) for name, *value in ATTRIBUTE.findall(inside)}
-
-
-def words(text: str) -> set[str]:
-    """Return the tags, attributes, classes and ids of HTML: all that a style sheet can ask for."""
-    found: set[str] = set()
-    for name, inside in set(TAG.findall(text)):
-        found.add(name)
-        for attribute, *value in ATTRIBUTE.findall(inside):
-            found.add(attribute)
-            if attribute not in WORDLESS:
-                found.update("".join(value).split())
-    # KaTeX's numbers and the like: no selector has them.
-    return {word for word in found if not word[:1].isdigit() and len(word) < 80}
-
-
-def image_size(name: str, data: bytes) -> tuple[int, int] | None:
-    """Return width and height of an image in pixels; None where the file does not say."""
-    if data[:8] == b"\x89PNG\r\n\x1a\n":
-        return struct.unpack(">II", data[16:24])
-    if name.endswith(".svg"):
-        root = re.search(r"<svg\b[^>]*>", data.decode("utf-8", "replace"), re.DOTALL)
-        if root is None:
-            return None
-        sides = [re.search(rf'\s{s}="([\d.]+)(?:px)?"', root[0]) for s in ("width", "height")]
-        if all(sides):
-            width, height = (float(side[1]) for side in sides if side)
-        elif box := re.search(
-            r'\sviewBox="[-\d.]+[ ,]+[-\d.]+[ ,]+([\d.]+)[ ,]+([\d.]+)"', root[0]
-        ):
-            width, height = float(box[1]), float(box[2])
-        else:
-            return None
-        return round(width), round(height)
-    try:
-        from PIL import Image
-
-        with Image.open(io.BytesIO(data)) as image:
-            return image.size
-    except OSError:
-        return None
-
-
 @lru_cache(32)
 def webp(data: bytes) -> bytes | None:
     """Return a raster image as WebP, or None where that is no tenth smaller.
@@ -210,34 +140,6 @@ def webp(data: bytes) -> bytes | None:
         image.save(target, "WEBP", lossless=not lossy, quality=82 if lossy else 100, method=4)
     smaller = target.getvalue()
     return smaller if len(smaller) < 0.9 * len(data) else None
-
-
-def subset(
-    font: Path,
-    letters: set[str],
-    layout_features: Iterable[str] = (),
-    hinting: bool = False,
-) -> bytes:
-    """Return a font with some of its letters, as WOFF."""
-    from fontTools import subset as subsetting
-
-    logging.getLogger("fontTools").setLevel(logging.ERROR)  # it wonders about old fonts' dates
-    options = subsetting.Options(
-        flavor="woff", layout_features=list(layout_features), name_IDs=[], hinting=hinting
-    )
-    try:
-        with subsetting.load_font(font, options) as whole:
-            tool = subsetting.Subsetter(options)
-            tool.populate(text="".join(letters))
-            tool.subset(whole)
-            # The same bytes each time, so that the name stays as well.
-            whole["head"].modified = whole["head"].created
-            whole.recalcTimestamp = False
-            target = io.BytesIO()
-            subsetting.save_font(whole, target, options)
-    except OSError:
-        raise PublishError(f"the style sheet needs {font}, which the build did not make") from None
-    return target.getvalue()
 
 
 @dataclass
@@ -325,9 +227,9 @@ class Publisher:
                 raise PublishError(
                     f"{package} is missing from {self.node_modules.name}; run `npm ci`"
                 )
-        here = Path(__file__)
+        names = ("publish.py", "page_text.py", "fonts.py", "assets.mjs")
         lock = self.node_modules / ".package-lock.json"  # what npm has installed
-        parts = (here, here.with_name("assets.mjs"), *([lock] if lock.is_file() else []))
+        parts = [*map(Path(__file__).with_name, names), *([lock] if lock.is_file() else [])]
         return digest(*(path.read_bytes() for path in parts))
 
     def _icon(self, style: str, name: str) -> tuple[str, str] | None:
@@ -432,8 +334,13 @@ class Publisher:
             target = local(address)
             data = self.read(target, path)
             page.inputs[target] = self.digest_of(target)
-            if not {"width", "height"} & given.keys() and (size := image_size(target, data)):
-                tag = f'<img width="{size[0]}" height="{size[1]}"{tag[4:]}'
+            if not {"width", "height"} & given.keys():
+                if not LOGO.match(target):
+                    raise PublishError(
+                        f"{path} does not say how large {target} is: the page would move when it "
+                        "comes; give it width and height"
+                    )
+                tag = f'<img width="16" height="16"{tag[4:]}'
             if "loading" not in given:  # the theme's logos, in a menu that most readers never open
                 tag = f'<img loading="lazy"{tag[4:]}'
             if target.endswith((".png", ".jpg", ".jpeg")):
@@ -838,70 +745,6 @@ class Publisher:
                     file.rmdir()
             elif file.relative_to(self.target).as_posix() not in self.produced:
                 file.unlink()
-
-
-def without_comments(text: str) -> str:
-    """Return HTML without comments, leaving alone what is verbatim."""
-    return VERBATIM.sub(lambda match: match[0] if match[1] else "", text)
-
-
-def mended(text: str) -> str:
-    """Return HTML with what the theme's templates leave to wish for put right.
-
-    A button that only has a tooltip gets it as its name, and one without a type sends no form. What
-    only stands on paper, the page's title once more and that of its contents, are no headings.
-
-    >>> mended('<button title="Full screen"><svg></svg></button>')
-    '<button title="Full screen" aria-label="Full screen" type="button"><svg></svg></button>'
-    """
-
-    def button(match: re.Match[str]) -> str:
-        given = attributes(match[1])
-        added = ""
-        if (
-            "title" in given
-            and "aria-label" not in given
-            and not re.sub(r"<[^<>]*>", "", match[2]).strip()
-        ):
-            added += f' aria-label="{html.escape(given["title"])}"'
-        if "type" not in given:
-            added += ' type="button"'
-        return f"<button{match[1]}{added}>{match[2]}</button>"
-
-    def heading(match: re.Match[str]) -> str:
-        kind = "title" if match[1] == "1" else "contents"
-        return f'<p class="print-{kind}">{match[2]}</p>' if match[2] else ""
-
-    text = BUTTON.sub(button, text)
-    text = MAIN_ROLE.sub(r"\1", text)
-    return ON_PAPER.sub(lambda match: ON_PAPER_HEADINGS.sub(heading, match[0]), text)
-
-
-def font_classes(style: str) -> dict[str, set[str]]:
-    """Return the classes that the rules of a style sheet give each of KaTeX's fonts to.
-
-    >>> font_classes(".katex .mathbb,.katex .amsrm{font-family:KaTeX_AMS}")["KaTeX_AMS"] == {
-    ...     "mathbb", "amsrm"
-    ... }
-    True
-    """
-    found: dict[str, set[str]] = {}
-    for selectors, family in re.findall(r"([^{}]*)\{[^{}]*?\bfont[^:;]*:[^;}]*?(KaTeX_\w+)", style):
-        if "@font-face" not in selectors:
-            ends = (re.split(r"[\s.>]", selector)[-1] for selector in selectors.split(","))
-            found.setdefault(family, set()).update(ends)
-    return found
-
-
-def squeeze(text: str) -> str:
-    """Return HTML without blank lines, leaving alone what is verbatim."""
-    parts: list[str] = []
-    end = 0
-    for match in VERBATIM.finditer(text):
-        parts += [BLANK.sub("\n", text[end : match.start()]), match[0]]
-        end = match.end()
-    parts.append(BLANK.sub("\n", text[end:]))
-    return "".join(parts).lstrip()
 
 
 def merged(lists: Iterable[list[str]]) -> list[str]:

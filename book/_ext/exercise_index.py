@@ -264,6 +264,7 @@ def progress(book: list[Part]) -> html_element:
             element("button", "Erase", type="submit", value="erase", class_="plain-button"),
             method="dialog",
         ),
+        class_="plain-dialog",
         aria_labelledby="erase-question",
     )
     return element(

@@ -1,6 +1,7 @@
 // The Live buttons. All else of the live cells is loaded when a reader presses one.
 
 import { asset, isGone, load } from "./assets.js";
+import { plainButton } from "./dom.js";
 import { start as drawFigure } from "./figures.js";
 import { onPart } from "./parts.js";
 
@@ -33,10 +34,8 @@ async function start() {
 
 /** @param {string} text @param {Element | null} cell */
 function button(text, cell) {
-  const made = document.createElement("button");
-  made.type = "button";
-  made.className = "live-button";
-  made.textContent = text;
+  const made = plainButton(text);
+  made.classList.add("live-button");
   made.title = "Edit the code of this page and run it here";
   made.onclick = async () => {
     made.disabled = true;

@@ -2,6 +2,7 @@
 // clearly what cannot work while the reader is offline.
 
 import { atBottom } from "./bottom.js";
+import { make, makeStatus, plainButton } from "./dom.js";
 
 const CACHE = "llmbook";
 const LIST = "offline.json";
@@ -21,25 +22,15 @@ const able =
   (location.protocol === "https:" || (location.protocol === "http:" && local));
 const root = new URL("./", manifest?.href ?? location.href);
 
-/**
- * @template {keyof HTMLElementTagNameMap} K
- * @param {K} tag
- * @param {Partial<HTMLElementTagNameMap[K]>} properties
- * @returns {HTMLElementTagNameMap[K]}
- */
-const make = (tag, properties = {}) => Object.assign(document.createElement(tag), properties);
-
 const megabytes = (/** @type {number} */ bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
 
 // -- Saying so -----------------------------------------------------------------------------------
 
 // A live region has to be there before something is said in it.
-const bar = make("div", { className: "offline-bar" });
-const said = make("p", {});
-said.setAttribute("role", "status");
-const close = make("button", { type: "button", textContent: "Close" });
+const said = makeStatus("p");
+const close = plainButton("Close");
 close.hidden = true;
-bar.append(said, close);
+const bar = make("div", { className: "offline-bar" }, said, close);
 
 /** @param {string} text */
 function say(text) {
@@ -142,20 +133,16 @@ function reason(error) {
 
 /** @param {Element} place */
 function offer(place) {
-  const box = make("details", { className: "save-book" });
-  const button = make("button", { type: "button", disabled: true, textContent: "Save" });
-  const remove = make("button", { type: "button", hidden: true, textContent: "Remove" });
+  const button = plainButton("Save");
+  button.disabled = true;
+  const remove = plainButton("Remove");
+  remove.hidden = true;
   const progress = make("progress", { hidden: true });
   progress.setAttribute("aria-label", "Saved so far");
-  const status = make("p", {});
-  status.setAttribute("role", "status");
-  box.append(
-    make("summary", { textContent: "Save the whole book for offline reading" }),
-    status,
-    progress,
-    button,
-    remove,
-  );
+  const status = makeStatus("p");
+  const summary = make("summary", {}, "Save the whole book for offline reading");
+  const buttons = make("p", { className: "save-buttons" }, button, remove);
+  const box = make("details", { className: "save-book" }, summary, status, progress, buttons);
   place.append(box);
 
   /** @type {List | undefined} */
@@ -258,9 +245,7 @@ async function listKept(place) {
   }
   pages.sort((a, b) => a.title.localeCompare(b.title));
   for (const { url, title } of pages) {
-    const item = make("li");
-    item.append(make("a", { href: url, textContent: title }));
-    place.append(item);
+    place.append(make("li", {}, make("a", { href: url }, title)));
   }
 }
 
@@ -269,7 +254,7 @@ function tryAgain(/** @type {Element} */ place) {
   const target = asked && new URL(asked, root);
   // Only a page of this site: anybody can write such an address.
   if (!target || target.origin !== root.origin || !target.href.startsWith(root.href)) return;
-  place.append(make("a", { href: target.href, textContent: "Try to open the page again" }));
+  place.append(make("a", { href: target.href }, "Try to open the page again"));
 }
 
 addEventListener("DOMContentLoaded", () => {

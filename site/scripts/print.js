@@ -71,7 +71,7 @@ addEventListener("afterprint", () => {
 /** @param {Choice} wanted */
 function dialogFor(wanted) {
   const dialog = document.createElement("dialog");
-  dialog.className = "print-choice";
+  dialog.className = "plain-dialog print-choice";
   dialog.setAttribute("aria-labelledby", "print-choice-title");
   const boxes = KINDS.map(
     (kind) =>
@@ -81,8 +81,8 @@ function dialogFor(wanted) {
   dialog.innerHTML =
     `<h2 id="print-choice-title">Print this page</h2>${boxes.join("")}` +
     '<p role="status"></p><div class="print-choice-buttons">' +
-    '<button type="button" class="btn btn-primary" value="print">Print</button>' +
-    '<button type="button" class="btn btn-secondary" value="cancel">Cancel</button></div>';
+    '<button type="button" class="plain-button main-button" value="print">Print</button>' +
+    '<button type="button" class="plain-button" value="cancel">Cancel</button></div>';
   // The menu that led here has closed, so the focus goes back to its button.
   const opener = document.activeElement?.closest(".dropdown")?.querySelector("button");
   dialog.addEventListener("close", () => {

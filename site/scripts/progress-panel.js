@@ -1,5 +1,6 @@
 // The reader's progress on the page of all exercises: a bar for each part, to and from a file, erase.
 
+import { make, makeStatus } from "./dom.js";
 import * as store from "./store.js";
 
 const MAX_BYTES = 1 << 20; // a file with every exercise marked twice has a hundredth of this
@@ -37,7 +38,7 @@ function inWords(exercises, share = false) {
  */
 function drawPart(item, exercises) {
   const count = item.querySelector(".count");
-  const pieces = exercises.map(() => document.createElement("b"));
+  const pieces = exercises.map(() => make("b"));
   item.querySelector(".bar")?.append(...pieces);
   store.watch(() => {
     if (count) count.textContent = inWords(exercises);
@@ -50,9 +51,10 @@ function drawPart(item, exercises) {
 }
 
 function saveFile() {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([store.text()], { type: "application/json" }));
-  link.download = `llm-workbook-progress-${store.today()}.json`;
+  const link = make("a", {
+    href: URL.createObjectURL(new Blob([store.text()], { type: "application/json" })),
+    download: `llm-workbook-progress-${store.today()}.json`,
+  });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
   return `Saved as ${link.download}, among your downloads.`;
@@ -103,9 +105,7 @@ export function start(panel, book) {
       book.filter(({ part }) => part === item.dataset.part),
     );
   }
-  const note = document.createElement("p");
-  note.className = "progress-note";
-  note.setAttribute("role", "status");
+  const note = makeStatus("p", "progress-note");
   total.after(note);
   store.watch(() => {
     total.textContent = `${inWords(book, true)}.`;
@@ -114,10 +114,7 @@ export function start(panel, book) {
 
   find('[data-do="export"]').addEventListener("click", () => say(saveFile()));
 
-  const chooser = document.createElement("input");
-  chooser.type = "file";
-  chooser.accept = ".json,application/json";
-  chooser.hidden = true;
+  const chooser = make("input", { type: "file", accept: ".json,application/json", hidden: true });
   chooser.ariaLabel = "A file of saved progress";
   find(".progress-tools").append(chooser);
   find('[data-do="import"]').addEventListener("click", () => chooser.click());

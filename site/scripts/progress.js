@@ -2,6 +2,7 @@
 // a sign beside each exercise in the page's contents.
 
 import { load } from "./assets.js";
+import { make, makeStatus } from "./dom.js";
 import * as store from "./store.js";
 
 /** @typedef {import("./store.js").Mark} Mark */
@@ -16,17 +17,11 @@ const WORDS = { done: "Done", later: "Come back later" };
  * @param {string} exercise - what a screen reader calls the exercise
  */
 export function box(label, mark, exercise) {
-  const input = document.createElement("input");
-  input.type = "checkbox";
-  input.name = `${mark}:${label}`;
+  const input = make("input", { type: "checkbox", name: `${mark}:${label}` });
   input.ariaLabel = `${WORDS[mark]}: ${exercise}`;
   input.addEventListener("change", () => store.set(label, mark, input.checked));
-  const word = document.createElement("span");
-  word.textContent = WORDS[mark];
-  word.className = "word";
-  const element = document.createElement("label");
-  element.className = "mark-box";
-  element.append(input, word);
+  const word = make("span", { className: "word" }, WORDS[mark]);
+  const element = make("label", { className: "mark-box" }, input, word);
   store.watch(() => {
     const date = store.marked(label, mark);
     input.checked = date !== undefined;
@@ -40,9 +35,7 @@ function markExercise(place) {
   const label = place.dataset.label ?? "";
   const title = place.closest(".exercise")?.querySelector(".admonition-title")?.textContent ?? label;
   for (const mark of store.MARKS) place.append(box(label, mark, title));
-  const note = document.createElement("p");
-  note.className = "progress-note";
-  note.setAttribute("role", "status");
+  const note = makeStatus("p", "progress-note");
   place.closest("p")?.after(note);
   // It comes with the first mark that cannot be kept, where the reader is looking.
   place.addEventListener("change", () => {
@@ -71,13 +64,9 @@ function pageName(/** @type {HTMLAnchorElement} */ link) {
  * @param {string[]} exercises
  */
 function countPage(link, exercises) {
-  const count = document.createElement("span");
-  count.className = "page-progress";
-  const shown = document.createElement("span");
-  shown.ariaHidden = "true";
-  const spoken = document.createElement("span");
-  spoken.className = "visually-hidden";
-  count.append(shown, spoken);
+  const shown = make("span", { ariaHidden: "true" });
+  const spoken = make("span", { className: "visually-hidden" });
+  const count = make("span", { className: "page-progress" }, shown, spoken);
   link.append(" ", count);
   store.watch(() => {
     const done = exercises.filter((label) => store.marked(label, "done")).length;

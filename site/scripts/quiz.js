@@ -1,23 +1,17 @@
 // Quizzes answer: a button checks the choices, and the explanation of each choice taken is shown.
 // Without this script the answers are read in the dropdown below the questions.
 
+import { make, makeStatus, plainButton } from "./dom.js";
+
 /** The explanation of a choice, without its ids: they stay with the original. */
 const explain = (/** @type {HTMLInputElement} */ choice) => {
   const original = document.getElementById(choice.dataset.explanation ?? "");
-  const copy = document.createElement("li");
-  copy.append(...(original?.cloneNode(true).childNodes ?? []));
+  const copy = make("li", {}, ...(original?.cloneNode(true).childNodes ?? []));
   copy.querySelectorAll("[id]").forEach((element) => element.removeAttribute("id"));
   return copy;
 };
 
-const list = (/** @type {HTMLInputElement[]} */ choices) => {
-  const items = document.createElement("ul");
-  items.append(...choices.map(explain));
-  return items;
-};
-
-const paragraph = (/** @type {string} */ text) =>
-  Object.assign(document.createElement("p"), { textContent: text });
+const list = (/** @type {HTMLInputElement[]} */ choices) => make("ul", {}, ...choices.map(explain));
 
 const isRight = (/** @type {HTMLInputElement} */ choice) => choice.dataset.right !== undefined;
 
@@ -37,17 +31,10 @@ function verdict(
 /** Makes one question answer. */
 function start(/** @type {HTMLFieldSetElement} */ question) {
   const choices = [...question.querySelectorAll("input")];
-  const button = document.createElement("button");
-  button.type = "button";
-  button.className = "quiz-check";
-  button.textContent = "Check";
+  const button = plainButton("Check");
   // It is on the page before anything is said in it: only changes are read out.
-  const feedback = document.createElement("div");
-  feedback.className = "quiz-feedback";
-  feedback.setAttribute("role", "status");
-  feedback.setAttribute("aria-live", "polite");
-  const others = document.createElement("div");
-  others.className = "quiz-others";
+  const feedback = makeStatus("div", "quiz-feedback");
+  const others = make("div", { className: "quiz-others" });
   question.append(button, feedback, others);
 
   const forget = () => {
@@ -60,7 +47,7 @@ function start(/** @type {HTMLFieldSetElement} */ question) {
   const check = () => {
     const taken = choices.filter((choice) => choice.checked);
     if (!taken.length) {
-      feedback.replaceChildren(paragraph("Choose an answer first."));
+      feedback.replaceChildren(make("p", {}, "Choose an answer first."));
       return;
     }
     const said = verdict(choices, taken);
@@ -68,9 +55,9 @@ function start(/** @type {HTMLFieldSetElement} */ question) {
     for (const choice of taken) {
       choice.parentElement?.setAttribute("data-verdict", isRight(choice) ? "right" : "wrong");
     }
-    feedback.replaceChildren(paragraph(said), list(taken));
+    feedback.replaceChildren(make("p", {}, said), list(taken));
     const rest = choices.filter((choice) => !choice.checked);
-    if (all && rest.length) others.replaceChildren(paragraph("And the others?"), list(rest));
+    if (all && rest.length) others.replaceChildren(make("p", {}, "And the others?"), list(rest));
     question.dataset.answered = all ? "right" : "wrong";
     button.textContent = "Try again";
   };
@@ -79,7 +66,7 @@ function start(/** @type {HTMLFieldSetElement} */ question) {
     if (question.dataset.answered === undefined) return check();
     forget();
     for (const choice of choices) choice.checked = false;
-    feedback.replaceChildren(paragraph("Choose again."));
+    feedback.replaceChildren(make("p", {}, "Choose again."));
   });
   question.addEventListener("change", forget);
 }
@@ -89,5 +76,3 @@ addEventListener("DOMContentLoaded", () => {
     start(/** @type {HTMLFieldSetElement} */ (question));
   }
 });
-
-export {}; // a module, with names of its own

@@ -48,7 +48,7 @@ const DIALOG = `
   <input type="search" name="q" autocomplete="off" autocapitalize="off" spellcheck="false"
     aria-label="Search the book" aria-describedby="search-help"
     placeholder="Number, title, name or word" enterkeyhint="go">
-  <button type="button" class="search-close">Close</button>
+  <button type="button" class="plain-button">Close</button>
 </form>
 <p role="status" class="search-status"></p>
 <ol class="search-results" aria-label="Results"></ol>
@@ -62,7 +62,7 @@ let dialog;
 function openDialog() {
   if (!dialog) {
     dialog = document.createElement("dialog");
-    dialog.className = "search-dialog";
+    dialog.className = "plain-dialog search-dialog";
     dialog.setAttribute("aria-label", "Search");
     dialog.innerHTML = DIALOG;
     // Pressed and let go beside it: who selects text in the field may end there.

@@ -190,7 +190,7 @@ def test_an_exercise_from_its_first_hint_to_its_mark(visit: Callable[..., Any]) 
     go(page, choice)
     page.keyboard.press("Space")
     assert page.evaluate("document.activeElement.checked")
-    go(page, f"#{EXERCISE} .quiz-check")
+    go(page, f"#{EXERCISE} .quiz-question > button")
     page.keyboard.press("Enter")
     page.wait_for_function(
         f"() => document.querySelector('#{EXERCISE} .quiz-feedback').textContent.trim()"

@@ -341,5 +341,5 @@ def test_dialog_is_accessible_and_fits(page: Any, theme: str, width: int) -> Non
     assert box["x"] >= 0
     assert box["x"] + box["width"] <= width
     assert page.locator("dialog.search-dialog").evaluate("(e) => e.scrollWidth <= e.clientWidth")
-    for target in [answers.first, page.locator(".search-close")]:
+    for target in [answers.first, page.locator(".search-form button")]:
         assert target.bounding_box()["height"] >= 24

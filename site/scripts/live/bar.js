@@ -23,14 +23,14 @@ const MARKUP = `
       placeholder="http://localhost:8888/?token=…"></label>
     <label>Token <input name="token" type="password" autocomplete="off"></label>
   </p>
-  <button type="submit" class="live-start">Start</button>
+  <button type="submit" class="plain-button main-button">Start</button>
 </form>
 <p class="live-actions">
-  <button type="button" data-action="all">Run all</button>
-  <button type="button" data-action="interrupt">Interrupt</button>
-  <button type="button" data-action="restart">Restart</button>
-  <button type="button" data-action="stop">Stop</button>
-  <button type="button" data-action="close">Close</button>
+  <button type="button" class="plain-button" data-action="all">Run all</button>
+  <button type="button" class="plain-button" data-action="interrupt">Interrupt</button>
+  <button type="button" class="plain-button" data-action="restart">Restart</button>
+  <button type="button" class="plain-button" data-action="stop">Stop</button>
+  <button type="button" class="plain-button" data-action="close">Close</button>
 </p>
 `;
 

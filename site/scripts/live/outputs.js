@@ -1,6 +1,8 @@
 // What a live cell puts out, as the page shows the outputs of the build: text, rich HTML, pictures,
 // and Plotly figures drawn by the site's own Plotly.
 
+import { make } from "../dom.js";
+
 const PLOTLY = "application/vnd.plotly.v1+json";
 const LONGEST = 200_000; // characters of text that are shown; a loop that prints must not stop the page
 // The two stand-ins for the theme's colors, as src/llmbook/figures.py has them.
@@ -8,19 +10,6 @@ const INK = "#1b1c1d";
 const PAPER = "#fdfefe";
 
 /** @typedef {Record<string, any>} Bundle - an output by type, as Jupyter sends it: texts and JSON */
-
-/**
- * @template {keyof HTMLElementTagNameMap} Name
- * @param {Name} name
- * @param {string} className
- * @param {(string | Node)[]} children
- */
-const element = (name, className, ...children) => {
-  const made = document.createElement(name);
-  if (className) made.className = className;
-  made.append(...children);
-  return made;
-};
 
 // -- Text ---------------------------------------------------------------------------------------
 
@@ -48,7 +37,7 @@ export function terminal(text) {
     if (n % 2 === 0) {
       if (!part) return;
       const classes = [bold && "live-bold", color && `live-color-${color}`].filter(Boolean);
-      all.append(classes.length ? element("span", classes.join(" "), part) : part);
+      all.append(classes.length ? make("span", { className: classes.join(" ") }, part) : part);
       return;
     }
     const codes = part.split(";").map(Number);
@@ -70,7 +59,7 @@ export function terminal(text) {
 }
 
 const pre = (/** @type {string} */ className, /** @type {string} */ text) =>
-  element("div", className, element("div", "highlight", element("pre", "", terminal(text))));
+  make("div", { className }, make("div", { className: "highlight" }, make("pre", {}, terminal(text))));
 
 /** Let the keyboard scroll what is too long to be shown at once, and only that. */
 function reach(/** @type {HTMLElement} */ shown) {
@@ -81,11 +70,7 @@ function reach(/** @type {HTMLElement} */ shown) {
 
 // -- Figures ------------------------------------------------------------------------------------
 
-const escape = (/** @type {string} */ text) => {
-  const holder = document.createElement("p");
-  holder.textContent = text;
-  return holder.innerHTML;
-};
+const escape = (/** @type {string} */ textContent) => make("p", { textContent }).innerHTML;
 
 /** All but the tags that Plotly knows in its texts, escaped. */
 const rich = (/** @type {string} */ text) => escape(text).replace(/&lt;(\/?(?:b|i|em|sub|sup))&gt;/g, "<$1>");
@@ -115,20 +100,16 @@ function control(label, input, key) {
   input.id = key;
   input.autocomplete = "off";
   input.disabled = true;
-  return element("div", "plotly-control", label, input);
+  return make("div", { className: "plotly-control" }, label, input);
 }
 
 /** @param {Slider} slider @param {string} key */
 function sliderControl({ active = 0, steps, currentvalue }, key) {
   const { prefix = "", suffix = "" } = currentvalue ?? {};
   const labels = steps.map((step) => rich(`${prefix}${step.label}${suffix}`));
-  const label = element("label", "");
-  label.innerHTML = labels[active];
-  const input = element("input", "");
-  input.type = "range";
-  input.min = "0";
-  input.max = String(steps.length - 1);
-  input.value = String(active);
+  const label = make("label", { innerHTML: labels[active] });
+  const max = String(steps.length - 1);
+  const input = make("input", { type: "range", min: "0", max, value: String(active) });
   input.setAttribute("aria-valuetext", label.textContent);
   input.dataset.labels = JSON.stringify(labels);
   return control(label, input, key);
@@ -139,7 +120,7 @@ function menuControl({ active = 0, buttons, name = "Show" }, key) {
   const options = buttons.map(
     (button, n) => new Option(button.label, String(n), n === active, n === active),
   );
-  return control(element("label", "", name), element("select", "", ...options), key);
+  return control(make("label", {}, name), make("select", {}, ...options), key);
 }
 
 /**
@@ -156,17 +137,16 @@ function menuControl({ active = 0, buttons, name = "Show" }, key) {
 function plotly(figure, text) {
   const layout = figure.layout ?? {};
   const alt = layout.meta?.alt ?? text;
-  const plot = element("div", "plotly-plot", element("p", "", alt));
+  const plot = make("div", { className: "plotly-plot" }, make("p", {}, alt));
   plot.setAttribute("role", "img");
   plot.setAttribute("aria-label", alt);
   plot.style.height = `${layout.height ?? 450}px`;
-  const data = document.createElement("script");
-  data.type = "application/json";
-  data.text = JSON.stringify({ ...figure, layout });
+  const json = JSON.stringify({ ...figure, layout });
+  const data = make("script", { type: "application/json", text: json });
   const key = `live-figure-${++figures}`;
   const menus = (layout.updatemenus ?? []).map((m, n) => menuControl(m, `${key}-menu-${n}`));
   const sliders = (layout.sliders ?? []).map((s, n) => sliderControl(s, `${key}-slider-${n}`));
-  const made = element("figure", "plotly-figure", plot, ...menus, ...sliders, data);
+  const made = make("figure", { className: "plotly-figure" }, plot, ...menus, ...sliders, data);
   made.dataset.ink = INK;
   made.dataset.paper = PAPER;
   return made;
@@ -178,7 +158,7 @@ function plotly(figure, text) {
  * @param {string} alt
  */
 function svg(markup, alt) {
-  const holder = element("div", "matplotlib-figure");
+  const holder = make("div", { className: "matplotlib-figure" });
   holder.innerHTML = markup
     .slice(markup.indexOf("<svg"))
     .replaceAll(INK, "var(--pst-color-text-base)")
@@ -191,10 +171,7 @@ function svg(markup, alt) {
 
 /** @param {string} type @param {string} data @param {string} alt */
 function picture(type, data, alt) {
-  const made = document.createElement("img");
-  made.alt = alt;
-  made.src = `data:${type};base64,${data.replaceAll("\n", "")}`;
-  return made;
+  return make("img", { alt, src: `data:${type};base64,${data.replaceAll("\n", "")}` });
 }
 
 // -- A cell's outputs ---------------------------------------------------------------------------
@@ -212,7 +189,7 @@ export class Outputs {
     this.cell = cell;
     this.draw = draw;
     this.built = /** @type {HTMLElement | null} */ (cell.querySelector(":scope > .cell_output"));
-    this.place = element("div", "cell_output docutils container live-output");
+    this.place = make("div", { className: "cell_output docutils container live-output" });
     /** @type {Map<string, HTMLElement[]>} */
     this.displays = new Map();
     this.stale = false; // whether what is there goes with the next output
@@ -250,7 +227,7 @@ export class Outputs {
    * @param {(string | Node)[]} content
    */
   note(...content) {
-    this.place.append(element("p", "live-note", ...content));
+    this.place.append(make("p", { className: "live-note" }, ...content));
   }
 
   /**
@@ -307,17 +284,17 @@ export class Outputs {
   #rich({ data, metadata = {} }) {
     const plain = joined(data["text/plain"] ?? "");
     const alt = (/** @type {string} */ type) => metadata[type]?.alt ?? (/^(<|$)/.test(plain) ? "A figure" : plain);
-    if (data[PLOTLY]) return element("div", "output", plotly(data[PLOTLY], alt(PLOTLY)));
+    if (data[PLOTLY]) return make("div", { className: "output" }, plotly(data[PLOTLY], alt(PLOTLY)));
     if (data["text/html"]) {
-      const shown = element("div", "output text_html");
+      const shown = make("div", { className: "output text_html" });
       shown.innerHTML = joined(data["text/html"]); // scripts in it do not run
       this.said = shown.querySelector(".llmbook-check strong")?.textContent ?? this.said;
       return shown;
     }
     const type = "image/svg+xml";
-    if (data[type]) return element("div", "output image_svg", svg(joined(data[type]), alt(type)));
+    if (data[type]) return make("div", { className: "output image_svg" }, svg(joined(data[type]), alt(type)));
     for (const type of ["image/png", "image/jpeg"]) {
-      if (data[type]) return element("div", "output image_png", picture(type, joined(data[type]), alt(type)));
+      if (data[type]) return make("div", { className: "output image_png" }, picture(type, joined(data[type]), alt(type)));
     }
     return pre("output text_plain highlight-myst-ansi notranslate", plain);
   }

@@ -1,6 +1,7 @@
 // Live cells: the code of the page becomes editable, and runs on a kernel. Loaded by live.js.
 
 import { atBottom } from "../bottom.js";
+import { make, plainButton } from "../dom.js";
 import { Bar, parse } from "../live/bar.js";
 import { edit } from "../live/editor.js";
 import { Link } from "../live/link.js";
@@ -64,17 +65,15 @@ class Cell {
     this.checks = /^\s*check\.\w/m.test(this.source);
     this.ran = false;
     this.name = this.yourTurn ? "Your turn" : this.checks ? "The check" : "Code";
-    this.bar = document.createElement("div");
+    this.bar = make("div", { className: "live-tools" });
     this.resetting = this.#build();
-    this.state = document.createElement("span");
-    this.state.className = "live-count";
+    this.state = make("span", { className: "live-count" });
     this.bar.append(this.state);
     this.input.append(this.bar);
     if (this.code !== this.source) this.show();
-    this.note = document.createElement("p");
-    this.note.className = "live-note";
+    const changed = "The book's code here has changed since you wrote this. Reset shows it.";
+    this.note = make("p", { className: "live-note" }, changed);
     this.note.hidden = !kept || kept.source === this.source;
-    this.note.textContent = "The book's code here has changed since you wrote this. Reset shows it.";
     this.bar.after(this.note);
   }
 
@@ -104,14 +103,10 @@ class Cell {
     const { element, page } = this;
     element.classList.add("live-cell");
     element.querySelector(":scope > .live-button")?.remove();
-    this.bar.className = "live-tools";
     this.bar.setAttribute("role", "group");
     this.bar.setAttribute("aria-label", `${this.name}: run and reset`);
     const add = (/** @type {string} */ text, /** @type {() => void} */ action) => {
-      const button = document.createElement("button");
-      button.type = "button";
-      button.textContent = text;
-      button.onclick = action;
+      const button = plainButton(text, action);
       this.bar.append(button);
       return button;
     };
@@ -126,8 +121,7 @@ class Cell {
   /** Put the editor in the place of the printed code. */
   show() {
     if (this.editor) return this.editor;
-    const place = document.createElement("div");
-    place.className = "highlight live-editor";
+    const place = make("div", { className: "highlight live-editor" });
     this.printed.hidden = true;
     this.printed.after(place);
     this.editor = edit(place, this.code, {
@@ -199,12 +193,10 @@ class Page {
     this.begun = Boolean(saved.choice || local);
     /** @type {(() => void) | undefined} */
     this.wish = undefined; // what to run once Python is there
-    const keys = document.createElement("p");
-    keys.id = KEYS;
-    keys.textContent =
+    const keys =
       "Shift and Enter runs the cell and goes on to the next, Control and Enter runs it. " +
       "Tab indents; Escape and then Tab leaves the editor.";
-    atBottom(keys);
+    atBottom(make("p", { id: KEYS }, keys));
     addEventListener("pagehide", () => this.keepNow());
     this.near = new IntersectionObserver(
       (entries) => {
@@ -467,10 +459,8 @@ class Page {
     }
     if (reply.status === "lost") cell.outputs.note("Python was stopped while this ran.");
     if (reply.ename === "NameError" && this.above(cell).some((one) => !one.ran)) {
-      const button = document.createElement("button");
-      button.type = "button";
-      button.textContent = "Run all above, then this";
-      button.onclick = () => this.run([...this.above(cell), cell]);
+      const all = () => void this.run([...this.above(cell), cell]);
+      const button = plainButton("Run all above, then this", all);
       cell.outputs.note("Cells above have not run, and may define this name. ", button);
     }
     return reply.status === "ok";

@@ -1,6 +1,7 @@
 // The search itself, loaded when a reader opens it: asks the finder as the reader types, shows the
 // results, and goes through them by keyboard. search.js connects it with a dialog or a page.
 
+import { make } from "../dom.js";
 import { Finder, HINT, SOLUTION, STATEMENT, marked, snippet } from "../finder.js";
 import { mark } from "../marks.js";
 
@@ -35,21 +36,9 @@ async function learnSecond(site) {
 
 // -- Results --------------------------------------------------------------------------------------
 
-/**
- * @param {string} tag
- * @param {string} name
- * @param {(string | Node)[]} children
- */
-function element(tag, name, ...children) {
-  const made = document.createElement(tag);
-  made.className = name;
-  made.append(...children);
-  return made;
-}
-
 /** @param {Piece[]} pieces */
 const nodes = (pieces) =>
-  pieces.map(([text, found]) => (found ? element("mark", "search-mark", text) : text));
+  pieces.map(([text, found]) => (found ? make("mark", { className: "search-mark" }, text) : text));
 
 /** What kind of text a result leads to. */
 function part(/** @type {number} */ kind) {
@@ -63,15 +52,15 @@ function part(/** @type {number} */ kind) {
  */
 function result(hit, site) {
   const { kind, page, pageTitle, anchor, title, number } = hit.entry;
-  const link = document.createElement("a");
   const root = document.documentElement.dataset.content_root ?? "./";
-  link.href = `${root}${page}.html${anchor && `#${anchor}`}`;
   const where = kind === STATEMENT || number ? `Exercise ${number}` : "";
   const names = [where, part(kind), pageTitle === title ? "" : pageTitle].filter(Boolean);
-  link.append(
-    element("span", "search-title", ...nodes(marked(title, hit.terms))),
-    element("span", "search-where", ...nodes(marked(names.join(" · "), numbers(hit.terms)))),
-    element("span", "search-snippet", ...nodes(snippet(hit))),
+  const link = make(
+    "a",
+    { href: `${root}${page}.html${anchor && `#${anchor}`}` },
+    make("span", { className: "search-title" }, ...nodes(marked(title, hit.terms))),
+    make("span", { className: "search-where" }, ...nodes(marked(names.join(" · "), numbers(hit.terms)))),
+    make("span", { className: "search-snippet" }, ...nodes(snippet(hit))),
   );
   const follow = (/** @type {MouseEvent} */ event) => {
     const elsewhere = event.button > 0 || event.ctrlKey || event.metaKey || event.shiftKey;
@@ -79,7 +68,7 @@ function result(hit, site) {
   };
   link.addEventListener("click", follow);
   link.addEventListener("auxclick", follow);
-  return element("li", "search-result", link);
+  return make("li", { className: "search-result" }, link);
 }
 
 /** Of some terms, those that are a number. */
