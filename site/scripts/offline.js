@@ -40,7 +40,7 @@ function say(text) {
 }
 
 // In a folder of files all can be read; only a click on what needs the network is answered there.
-const QUIET = "llmbook-offline-quiet"; // in this tab, as long as the network is away
+const QUIET = "llmbook-offline-quiet"; // in this tab, until the network comes back
 
 function announce() {
   if (location.protocol === "file:" || quiet()) return;
@@ -259,8 +259,7 @@ function tryAgain(/** @type {Element} */ place) {
 
 addEventListener("DOMContentLoaded", () => {
   atBottom(bar);
-  if (navigator.onLine) keepQuiet(false);
-  else announce();
+  if (!navigator.onLine) announce();
   if (!able) return;
   document.querySelectorAll("[data-save-book]").forEach(offer);
   document.querySelectorAll("[data-offline-pages]").forEach(listKept);

@@ -1,10 +1,12 @@
 """Every check that a test calls, with whatever answer, has to reply within a second.
 
-The processor time of the calling thread is measured: waiting for a turn does not count. A core that
-two tests share still runs each of them at little more than half its speed, and the first check of
-a process also loads parts of PyTorch; so the limit here is twice what a learner should wait.
+The processor time of the calling thread is measured: waiting for a turn does not count, nor does
+collecting the garbage of the thousands of tests before. A core that two tests share still runs each
+of them at little more than half its speed, and the first check of a process also loads parts of
+PyTorch; so the limit here is twice what a learner should wait.
 """
 
+import gc
 import time
 from collections.abc import Iterator
 
@@ -25,6 +27,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def replies_within_a_second(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
+    gc.freeze()
     durations: list[tuple[str, float]] = []
     start, finish = Session.__init__, Session.result
 
@@ -39,6 +42,7 @@ def replies_within_a_second(
     monkeypatch.setattr(Session, "__init__", timed_start)
     monkeypatch.setattr(Session, "result", timed_finish)
     yield
+    gc.unfreeze()
     if request.node.get_closest_marker("endless") is None:
         slow = [f"{name}: {seconds:.2f} s" for name, seconds in durations if seconds > LIMIT]
         assert not slow, f"a check took longer than {LIMIT:g} s: {slow}"
