@@ -41,6 +41,7 @@ function say(text) {
 
 // In a folder of files all can be read; only a click on what needs the network is answered there.
 const QUIET = "llmbook-offline-quiet"; // in this tab, until the network comes back
+const BACK = 1000; // ms
 
 function announce() {
   if (location.protocol === "file:" || quiet()) return;
@@ -99,7 +100,8 @@ document.addEventListener(
 addEventListener("offline", announce);
 addEventListener("online", () => {
   say("");
-  keepQuiet(false);
+  // Some networks, and Chromium on the way to the next page, are back for a moment only.
+  setTimeout(() => navigator.onLine && keepQuiet(false), BACK);
 });
 
 // -- Saving the whole book -----------------------------------------------------------------------

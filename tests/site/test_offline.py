@@ -222,11 +222,10 @@ def test_offline_is_announced_and_what_needs_the_network_is_named(page: Any, con
     page.get_by_role("button", name="Close").click()
     assert bar.text_content() == ""
     # Who has read it does not want to read it on each page, until the network has been there again.
-    page.wait_for_timeout(500)  # in a page that comes at once, Chromium may not have stored it yet
     page.reload()
     assert bar.text_content() == ""
     context.set_offline(False)
-    page.wait_for_function("() => navigator.onLine")
+    page.wait_for_function("() => !Object.keys(sessionStorage).some((k) => k.endsWith('-quiet'))")
     context.set_offline(True)
     page.wait_for_function(
         "(e) => e.textContent.startsWith('You are offline')", arg=bar.element_handle()
