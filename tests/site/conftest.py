@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import ThreadingHTTPServer
 from typing import Any
@@ -50,3 +50,49 @@ def browser(chromium: str) -> Iterator[Any]:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def new_context(browser: Any, site: str) -> Iterator[Callable[..., Any]]:
+    """Return a function that opens a window with nothing from before, with Playwright's options."""
+    contexts, errors = [], []
+    usual = {
+        "base_url": site,
+        "color_scheme": "light",
+        "reduced_motion": "reduce",
+        "service_workers": "block",  # what one fetches, no test can stop
+        "viewport": {"width": 1280, "height": 900},
+    }
+
+    def new(**options: Any) -> Any:
+        context = browser.new_context(**usual | options)
+        context.on("weberror", lambda event: errors.append(str(event.error)))
+        contexts.append(context)
+        return context
+
+    yield new
+    for context in contexts:
+        context.close()
+    assert not errors
+
+
+@pytest.fixture
+def context(new_context: Callable[..., Any]) -> Any:
+    return new_context()
+
+
+@pytest.fixture
+def page(context: Any) -> Any:
+    return context.new_page()
+
+
+@pytest.fixture
+def visit(new_context: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that opens a page of the site in a window of its own."""
+
+    def visit(path: str, **options: Any) -> Any:
+        page = new_context(**options).new_page()
+        page.goto(path, wait_until="load")
+        return page
+
+    return visit

@@ -1,7 +1,7 @@
 """Closed solutions come and open for whoever wants them, and for nobody else."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,18 +19,8 @@ SCRIPTS = re.compile(r"/solution-[^/]*\.js$")
 
 
 @pytest.fixture
-def page(browser: Any, site: str) -> Iterator[Any]:
-    # What a service worker fetches, no test can stop.
-    context = browser.new_context(
-        base_url=site, viewport={"width": 1280, "height": 900}, service_workers="block"
-    )
-    context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page = context.new_page()
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    yield page
-    context.close()
-    assert not errors
+def context(new_context: Callable[..., Any]) -> Any:
+    return new_context(permissions=["clipboard-read", "clipboard-write"])
 
 
 def solution_with(text: str) -> tuple[str, str]:
@@ -186,10 +176,8 @@ def test_what_cannot_come_says_so_and_may_be_tried_again(page: Any) -> None:
     expect(page, f"{IS_OPEN} && {IS_THERE}")
 
 
-def test_without_scripts_it_has_a_page_of_its_own(browser: Any, site: str) -> None:
-    context = browser.new_context(base_url=site, java_script_enabled=False)
-    page = context.new_page()
-    page.goto(PAGE)
+def test_without_scripts_it_has_a_page_of_its_own(visit: Callable[..., Any]) -> None:
+    page = visit(PAGE, java_script_enabled=False)
     summary(page).click()
     page.click(f"#{SOLUTION} .solution-link a")
     assert page.url.endswith(f"/solution-{SOLUTION.removesuffix('-solution')}.html")
@@ -197,7 +185,6 @@ def test_without_scripts_it_has_a_page_of_its_own(browser: Any, site: str) -> No
     assert page.locator(f"#{SOLUTION} h1").is_visible()
     page.click("text=Back to the exercise")
     assert page.url.endswith(f"{PAGE}#{SOLUTION.removesuffix('-solution')}")
-    context.close()
 
 
 def test_page_of_its_own_follows_the_color_mode(page: Any) -> None:

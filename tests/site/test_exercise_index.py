@@ -1,7 +1,7 @@
 """The table of all exercises: search, filters and order, all of it in the address."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -31,19 +31,6 @@ SHOWN = """
 () => [...document.querySelectorAll(".exercise-index tbody tr")]
   .filter((row) => row.checkVisibility()).map((row) => row.dataset.label)
 """
-
-
-@pytest.fixture
-def context(browser: Any, site: str) -> Iterator[Any]:
-    context = browser.new_context(service_workers="block", base_url=site, reduced_motion="reduce")
-    context.set_default_timeout(10_000)
-    yield context
-    context.close()
-
-
-@pytest.fixture
-def page(context: Any) -> Any:
-    return context.new_page()
 
 
 def labels(wanted: Callable[[Exercise], bool]) -> list[str]:
@@ -77,10 +64,8 @@ def test_every_exercise_is_there_and_its_link_leads_to_it(site: str) -> None:
         assert {label for p, label in links if p == path} <= ids
 
 
-def test_plain_table_without_scripts(browser: Any, site: str) -> None:
-    context = browser.new_context(base_url=site, java_script_enabled=False, viewport=WIDE)
-    page = context.new_page()
-    page.goto(INDEX)
+def test_plain_table_without_scripts(visit: Callable[..., Any]) -> None:
+    page = visit(INDEX, java_script_enabled=False, viewport=WIDE)
     rows = page.locator(".exercise-index tbody tr")
     assert rows.count() == len(ALL)
     assert rows.last.is_visible()
@@ -88,7 +73,6 @@ def test_plain_table_without_scripts(browser: Any, site: str) -> None:
     assert page.locator(".exercise-index .marks").first.is_hidden()
     for column in "Exercise", "Source", "Kind", "Difficulty", "Minutes", "Page":
         assert page.get_by_role("columnheader", name=column, exact=True).is_visible()
-    context.close()
 
 
 def test_all_are_shown_at_first_and_told(page: Any) -> None:

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,17 +19,8 @@ PERCENT = """
 
 
 @pytest.fixture
-def page(browser: Any, site: str) -> Iterator[Any]:
-    context = browser.new_context(
-        service_workers="block",
-        base_url=site,
-        viewport={"width": 1280, "height": 900},
-        color_scheme="light",
-    )
-    page = context.new_page()
-    page.goto("index.html")
-    yield page
-    context.close()
+def page(visit: Callable[..., Any]) -> Any:
+    return visit("index.html")
 
 
 def expected(direction: float, length: float) -> list[int]:
@@ -108,16 +99,13 @@ def test_the_query_is_turned_by_its_end(page: Any) -> None:
     assert shares[list(front.WORDS).index("tree")] == max(shares)
 
 
-def test_the_figure_tells_its_numbers_without_scripts(browser: Any, site: str) -> None:
-    context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
-    page.goto(site + "index.html")
+def test_the_figure_tells_its_numbers_without_scripts(visit: Callable[..., Any]) -> None:
+    page = visit("index.html", java_script_enabled=False)
     shown = page.locator(".attention-weights td:last-child").all_text_contents()
     assert [int(text.removesuffix("%")) for text in shown] == expected(
         front.DIRECTION, front.LENGTH
     )
     assert not page.get_by_label("Direction of the query").is_visible()
-    context.close()
 
 
 def test_a_term_leads_to_its_meaning(page: Any) -> None:

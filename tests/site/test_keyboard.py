@@ -3,7 +3,7 @@
 What a quiz, the search and the live cells do with single keys is tested beside them.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -86,25 +86,6 @@ IN_ORDER = """
 FOCUSED = "(e) => e === document.activeElement"
 
 
-@pytest.fixture
-def visit(browser: Any, site: str) -> Iterator[Callable[..., Any]]:
-    contexts = []
-
-    def open_page(path: str, viewport: dict[str, int], theme: str = "light") -> Any:
-        context = browser.new_context(
-            base_url=site, viewport=viewport, color_scheme=theme, reduced_motion="reduce"
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: pytest.fail(str(error)))
-        page.goto(path, wait_until="load")
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-
-
 def go(page: Any, wanted: str, key: str = "Tab", most: int = 80) -> None:
     """Press a key until the focus is on what a selector names; look at each stop."""
     passed = []
@@ -139,7 +120,7 @@ def walk(page: Any, key: str) -> list[str]:
 def test_every_stop_is_seen_and_left_again(
     visit: Callable[..., Any], path: str, viewport: dict[str, int], theme: str
 ) -> None:
-    page = visit(path, viewport, theme)
+    page = visit(path, viewport=viewport, color_scheme=theme)
     page.evaluate("window.llmbook.solutions()")
     assert walk(page, "Tab") == []
     assert page.evaluate("window.stops.length") > 20
@@ -152,7 +133,7 @@ def test_every_stop_is_seen_and_left_again(
 
 
 def test_what_is_opened_is_gone_through(visit: Callable[..., Any]) -> None:
-    page = visit(PAGE, PHONE)
+    page = visit(PAGE, viewport=PHONE)
     page.evaluate("window.llmbook.solutions()")
     page.evaluate("document.querySelectorAll('details').forEach((box) => { box.open = true })")
     page.wait_for_function(  # figures have come where they are near
@@ -167,7 +148,7 @@ def test_what_is_opened_is_gone_through(visit: Callable[..., Any]) -> None:
 
 
 def test_an_exercise_from_its_first_hint_to_its_mark(visit: Callable[..., Any]) -> None:
-    page = visit(PAGE, DESKTOP)
+    page = visit(PAGE)
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.getAttribute('href')") == "#main-content"
     assert page.evaluate(STOP)["faults"] == []
@@ -216,7 +197,7 @@ def test_an_exercise_from_its_first_hint_to_its_mark(visit: Callable[..., Any]) 
 
 def test_code_is_edited_and_left(visit: Callable[..., Any]) -> None:
     """Escape lets Tab leave the editor, which says so."""
-    page = visit(PAGE, DESKTOP)
+    page = visit(PAGE)
     go(page, ".cell.tag_your-turn > .live-button")
     page.keyboard.press("Enter")
     page.wait_for_function("() => document.activeElement.matches('.cm-content')")
@@ -228,7 +209,7 @@ def test_code_is_edited_and_left(visit: Callable[..., Any]) -> None:
 
 
 def test_search_gives_the_focus_back(visit: Callable[..., Any]) -> None:
-    page = visit(PAGE, DESKTOP)
+    page = visit(PAGE)
     hint = f"#{EXERCISE} details:not(.solution) > summary"
     page.locator(hint).first.focus()
     page.keyboard.press("Control+k")
@@ -247,7 +228,7 @@ def test_search_gives_the_focus_back(visit: Callable[..., Any]) -> None:
 
 
 def test_theme_is_switched(visit: Callable[..., Any]) -> None:
-    page = visit(PAGE, DESKTOP)
+    page = visit(PAGE)
     go(page, ".theme-switch-button")
     seen = []
     for _ in range(3):
@@ -261,7 +242,7 @@ def test_theme_is_switched(visit: Callable[..., Any]) -> None:
 @pytest.mark.parametrize("which", ["primary", "secondary"])
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_sidebar_on_a_phone(visit: Callable[..., Any], which: str, theme: str) -> None:
-    page = visit(PAGE, PHONE, theme)
+    page = visit(PAGE, viewport=PHONE, color_scheme=theme)
     toggle = f".{which}-toggle"
     dialog = page.locator(f"#pst-{which}-sidebar-modal")
     go(page, toggle)
@@ -288,7 +269,7 @@ def test_sidebar_on_a_phone(visit: Callable[..., Any], which: str, theme: str) -
 
 
 def test_menu_of_the_page(visit: Callable[..., Any]) -> None:
-    page = visit(PAGE, DESKTOP)
+    page = visit(PAGE)
     button = ".dropdown-download-buttons > button"
     go(page, button)
     page.keyboard.press("Enter")
@@ -301,7 +282,7 @@ def test_menu_of_the_page(visit: Callable[..., Any]) -> None:
 
 
 def test_asking_to_print_gives_the_focus_back(visit: Callable[..., Any]) -> None:
-    page = visit(PAGE, DESKTOP)
+    page = visit(PAGE)
     go(page, ".dropdown-download-buttons > button")
     page.keyboard.press("Enter")
     go(page, "[data-action=print]", "ArrowDown", most=5)

@@ -1,7 +1,7 @@
 """Pictures of figures stand there first, without scripts and on paper, in the page's colors."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -177,10 +177,8 @@ def test_figure_takes_the_place_of_its_picture_and_nothing_moves(
 # -- Without scripts, and on paper -----------------------------------------------------------------
 
 
-def test_figures_are_pictures_without_scripts(site: str, browser: Any) -> None:
-    context = browser.new_context(java_script_enabled=False, viewport=DESKTOP)
-    page = context.new_page()
-    page.goto(site + page_with('class="plotly-figure"'))
+def test_figures_are_pictures_without_scripts(visit: Callable[..., Any]) -> None:
+    page = visit(page_with('class="plotly-figure"'), java_script_enabled=False, viewport=DESKTOP)
     places = page.locator(PLACES)
     assert places.count()
     for place in places.all():
@@ -189,7 +187,6 @@ def test_figures_are_pictures_without_scripts(site: str, browser: Any) -> None:
         assert not dark.is_visible()
         assert light.get_attribute("alt") == place.get_attribute("aria-label")
         assert len(light.get_attribute("alt")) > 10
-    context.close()
 
 
 def test_light_matplotlib_figure_is_printed(site: str, page: Any, theme: str) -> None:

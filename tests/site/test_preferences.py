@@ -1,7 +1,7 @@
 """What readers ask of the browser: no motion, their own colors, larger text, paper."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -109,25 +109,6 @@ MOVING = """
 """
 
 
-@pytest.fixture
-def visit(browser: Any, site: str) -> Iterator[Callable[..., Any]]:
-    contexts = []
-
-    def open_page(path: str, **preferences: Any) -> Any:
-        context = browser.new_context(
-            base_url=site, **{"viewport": DESKTOP, "reduced_motion": "reduce", **preferences}
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: pytest.fail(str(error)))
-        page.goto(path, wait_until="load")
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-
-
 def open_everything(page: Any) -> None:
     page.evaluate(OPEN_EVERYTHING)
     page.wait_for_function(DRAWN)
@@ -162,7 +143,7 @@ def test_figures_move_only_where_they_may(
     visit: Callable[..., Any], site: str, motion: str
 ) -> None:
     """A figure whose slider plays an animation, made of one whose slider changes it at once."""
-    page = visit("offline.html", reduced_motion=motion, service_workers="block")
+    page = visit("offline.html", reduced_motion=motion)
     path = _with_slider()
     body = re.sub(r'"method":"\w+"', '"method":"animate"', (SITE / path).read_text("utf-8"))
     page.route(f"**/{path}", lambda route: route.fulfill(body=body, content_type="text/html"))

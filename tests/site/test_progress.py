@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -32,19 +32,6 @@ SHIFT = """
   setTimeout(() => resolve(sum), 300);
 })
 """
-
-
-@pytest.fixture
-def context(browser: Any, site: str) -> Iterator[Any]:
-    context = browser.new_context(service_workers="block", base_url=site, reduced_motion="reduce")
-    context.set_default_timeout(10_000)
-    yield context
-    context.close()
-
-
-@pytest.fixture
-def page(context: Any) -> Any:
-    return context.new_page()
 
 
 def box(page: Any, exercise: catalogue.Exercise, mark: str = "done") -> Any:
@@ -248,7 +235,7 @@ def test_progress_by_part_in_words_and_as_a_picture(page: Any) -> None:
 
 
 def test_saved_file_holds_all_and_loads_elsewhere(
-    page: Any, browser: Any, site: str, tmp_path: Path
+    page: Any, visit: Callable[..., Any], tmp_path: Path
 ) -> None:
     keep(page, {FIRST.label: DAY}, {SECOND.label: DAY})
     page.goto(INDEX)
@@ -265,16 +252,13 @@ def test_saved_file_holds_all_and_loads_elsewhere(
         "later": {SECOND.label: DAY},
     }
 
-    context = browser.new_context(service_workers="block", base_url=site)
-    other = context.new_page()
-    other.goto(INDEX)
+    other = visit(INDEX)
     with other.expect_file_chooser() as chooser:
         other.get_by_role("button", name="Load from a file").click()
     chooser.value.set_files(file)
     wait_for_text(other, ".message", "1 exercise done, 1 to come back to")
     assert box(other, FIRST).is_checked()
     assert other.evaluate(KEPT) == page.evaluate(KEPT)
-    context.close()
 
 
 @pytest.fixture
@@ -417,10 +401,8 @@ def test_record_of_a_newer_edition_is_left_alone(page: Any) -> None:
     assert page.evaluate("localStorage.getItem('llmbook')") == kept
 
 
-def test_without_scripts_there_is_nothing_that_would_not_work(browser: Any, site: str) -> None:
-    context = browser.new_context(base_url=site, java_script_enabled=False)
-    page = context.new_page()
-    page.goto(HTML)
+def test_without_scripts_there_is_nothing_that_would_not_work(visit: Callable[..., Any]) -> None:
+    page = visit(HTML, java_script_enabled=False)
     assert page.locator(".exercise-progress").count() == len(EXERCISES)
     assert page.locator(".exercise-progress").first.is_hidden()
     page.goto(INDEX)
@@ -429,4 +411,3 @@ def test_without_scripts_there_is_nothing_that_would_not_work(browser: Any, site
     assert count == f"{len(next(iter(parts().values())))} exercises"
     for hidden in ".progress-tools", ".bar", ".legend", ".total":
         assert page.locator(f".progress-panel {hidden}").first.is_hidden()
-    context.close()

@@ -3,7 +3,7 @@
 import gzip
 import re
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,20 +14,6 @@ import serve
 
 PAGE = "attention/self-attention.html"
 FIRST_VISIT = 300 * 1024  # bytes, without Plotly
-
-
-@pytest.fixture
-def context(browser: Any, site: str) -> Iterator[Any]:
-    context = browser.new_context(
-        service_workers="block", base_url=site, viewport={"width": 1280, "height": 900}
-    )
-    yield context
-    context.close()
-
-
-@pytest.fixture
-def page(context: Any) -> Any:
-    return context.new_page()
 
 
 def get(address: str, **headers: str) -> Any:
@@ -175,12 +161,9 @@ def test_theme_is_there_before_the_first_paint(
     context.close()
 
 
-def test_theme_is_light_without_scripts(browser: Any, site: str) -> None:
-    context = browser.new_context(base_url=site, java_script_enabled=False, color_scheme="dark")
-    page = context.new_page()
-    page.goto(PAGE)
+def test_theme_is_light_without_scripts(visit: Callable[..., Any]) -> None:
+    page = visit(PAGE, java_script_enabled=False, color_scheme="dark")
     assert page.locator("html").get_attribute("data-theme") == "light"
-    context.close()
 
 
 def test_print_and_full_screen_buttons(page: Any) -> None:

@@ -1,28 +1,19 @@
 """Quizzes in a browser: what they say of right and wrong choices, to whom, and without scripts."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from built import SITE, pages
+from built import page_with
 
-
-@pytest.fixture(scope="module")
-def path() -> str:
-    for path in pages():
-        if 'class="quiz"' in (SITE / path).read_text(encoding="utf-8"):
-            return path
-    raise AssertionError("no page has a quiz")
+QUIZ = 'class="quiz"'
 
 
 @pytest.fixture
-def page(browser: Any, site: str, path: str) -> Iterator[Any]:
-    context = browser.new_context(service_workers="block", base_url=site)
-    page = context.new_page()
-    page.goto(path)
+def page(visit: Callable[..., Any]) -> Any:
+    page = visit(page_with(QUIZ))
     page.locator(".quiz-question > button").first.wait_for(state="attached")
-    yield page
-    context.close()
+    return page
 
 
 def question(page: Any, kind: str) -> Any:
@@ -158,10 +149,8 @@ def test_controls_are_large_and_named(page: Any) -> None:
     assert here.locator(":scope > button").bounding_box()["height"] >= 24
 
 
-def test_answers_are_read_without_scripts(browser: Any, site: str, path: str) -> None:
-    context = browser.new_context(base_url=site, java_script_enabled=False)
-    page = context.new_page()
-    page.goto(path)
+def test_answers_are_read_without_scripts(visit: Callable[..., Any]) -> None:
+    page = visit(page_with(QUIZ), java_script_enabled=False)
     quiz = page.locator(".quiz").first
     assert quiz.locator("button").count() == 0
     answers = quiz.locator("details.quiz-answers")
@@ -170,4 +159,3 @@ def test_answers_are_read_without_scripts(browser: Any, site: str, path: str) ->
     answers.locator("summary").click()
     assert item.is_visible()
     assert answers.locator("li").count() == quiz.locator("input").count()
-    context.close()

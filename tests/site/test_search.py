@@ -1,6 +1,6 @@
 """The search in a real browser: what it answers first, how it is used, where an answer leads."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,20 +49,6 @@ async () => {
   return violations.flatMap(({ id, nodes }) => nodes.map(({ html }) => `${id}: ${html}`));
 }
 """
-
-
-@pytest.fixture
-def context(browser: Any, site: str) -> Iterator[Any]:
-    context = browser.new_context(service_workers="block", base_url=site, reduced_motion="reduce")
-    yield context
-    context.close()
-
-
-@pytest.fixture
-def page(context: Any) -> Any:
-    page = context.new_page()
-    page.on("pageerror", lambda error: pytest.fail(str(error)))
-    return page
 
 
 def ready(page: Any, within: str = "dialog.search-dialog") -> None:
@@ -304,27 +290,21 @@ def test_search_page_works_where_its_address_stays_as_it_is(page: Any) -> None:
     assert page.locator(".search-pages").is_hidden()
 
 
-def test_search_page_lists_the_pages_without_scripts(browser: Any, site: str) -> None:
-    context = browser.new_context(base_url=site, java_script_enabled=False)
-    page = context.new_page()
-    page.goto("search.html")
+def test_search_page_lists_the_pages_without_scripts(visit: Callable[..., Any], site: str) -> None:
+    page = visit("search.html", java_script_enabled=False)
     assert page.locator(".search-page noscript p").is_visible()
     assert page.locator(".search-page").get_by_role("searchbox").is_hidden()
     links = page.locator(".search-pages a")
     listed = {place(link, site) for link in links.all()}
     assert {HOME, PAGE, "gpt/minimal-gpt.html"} <= listed
     assert all((SITE / path).is_file() for path in listed)
-    context.close()
 
 
-def test_in_a_folder_of_files(browser: Any) -> None:
-    context = browser.new_context(service_workers="block")
-    page = context.new_page()
-    page.goto((SITE / PAGE).as_uri())
+def test_in_a_folder_of_files(visit: Callable[..., Any]) -> None:
+    page = visit((SITE / PAGE).as_uri())
     answers = ask(page, "35.3")
     address = Path(SITE / "attention/positions.html").as_uri() + "#sinusoidal-similarity"
     assert place(answers.first, "") == address
-    context.close()
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
