@@ -359,6 +359,35 @@ def test_moved_exercise_is_found_at_its_old_addresses(tmp_path):
     assert "'first-task' stood here before, but the page has 'first-task' still" in book.log
 
 
+def test_exercise_may_move_to_a_page_that_is_read_before_its_old_one(tmp_path):
+    book = two_pages(tmp_path)
+    assert book.build(), book.log
+    task = exercise("second-task", "Second task")
+    book.edit("book/part/beta.md", task, "")
+    with (tmp_path / "book/part/alpha.md").open("a") as page:
+        page.write(task)
+    moved = entry("part/alpha", 2, needs=["first-task"], was=["part/beta"])
+    entries = {"first-task": entry("part/alpha", 1), "second-task": moved}
+    book.write("book/exercises.yml", yaml.safe_dump(entries))
+    assert book.build(), book.log
+    assert '<section id="second-task">' in book.page("part/alpha")
+    assert "moved-exercise" in book.page("part/beta")
+
+
+def test_label_that_stands_twice_is_refused(tmp_path):
+    book = two_pages(tmp_path)
+    with (tmp_path / "book/part/beta.md").open("a") as page:
+        page.write(exercise("first-task", "The same again"))
+    lines = (tmp_path / "book/part/beta.md").read_text("utf-8").splitlines()
+    line = lines.index(":label: first-task") + 1
+    assert not book.build()
+    assert (
+        f"part/beta.md:{line}: exercise 'first-task' stands on part/alpha already, "
+        "expected a label of its own"
+    ) in book.log
+    assert "unknown node type" not in book.log
+
+
 def test_incomplete_exercises_fail_the_build(tmp_path):
     book = two_pages(tmp_path)
     path = "book/part/alpha.md"
@@ -377,6 +406,8 @@ def test_incomplete_exercises_fail_the_build(tmp_path):
     deep = exercise("fifth-task", "Fifth task").replace("## Fifth", "### Fifth")
     stranger = exercise("strange-task", "Not in the catalogue")
     extra = "".join([unsolved, late, deep, stranger])
+    extra += "\n## Orphan\n\n```{solution-start} no-task\n:label: no-task-solution\n```\n"
+    extra += "Text.\n```{solution-end}\n```\n"
     book.edit(path, task, f"{task}{extra}\n```{{erratum}} 1.1\nOn another page.\n```\n")
     entries = {
         "first-task": entry("part/alpha", 1),
@@ -402,6 +433,7 @@ def test_incomplete_exercises_fail_the_build(tmp_path):
         "exercise 'fifth-task' expected directly below a second-level heading of its own",
         "exercise 'strange-task' has no entry in exercises.yml",
         "exercise 'missing-task' of exercises.yml is not on its page",
+        "solution of 'no-task' stands in a section without that exercise",
         "names the page 'part/gamma', which is not in _toc.yml",
         "erratum '1.1': expected the source number of an exercise of this page",
     ]:

@@ -5,6 +5,7 @@ their content may be kept for ever, and all others are asked for again.
 """
 
 import argparse
+import contextlib
 import functools
 import gzip
 import http.server
@@ -97,7 +98,9 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     def lifetime(self) -> str:
         """Return how long the file may be kept, as Cache-Control says it."""
         path = self.path.partition("?")[0]
-        return "max-age=31536000, immutable" if NAMED_BY_CONTENT.search(path) else "no-cache"
+        return (
+            "public, max-age=31536000, immutable" if NAMED_BY_CONTENT.search(path) else "no-cache"
+        )
 
     def end_headers(self) -> None:
         """Add what every answer says."""
@@ -142,9 +145,10 @@ def main() -> None:
         parser.exit(1, f"Cannot serve on port {port} ({error.strerror}); choose one with --port.\n")
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(f"http://localhost:{port} (Ctrl-C ends it; reload the page after a rebuild)", flush=True)
-    for _ in watchfiles.watch(*(ROOT / name for name in WATCHED), raise_interrupt=False):
+    for _ in watchfiles.watch(*(ROOT / name for name in WATCHED)):
         build()
 
 
 if __name__ == "__main__":
-    main()
+    with contextlib.suppress(KeyboardInterrupt):  # which ends a build as well
+        main()

@@ -81,6 +81,15 @@ class _ByLabel:
         self.options["nonumber"] = None
         return super().run()  # type: ignore[misc]  # of the directive that this is mixed into
 
+    def duplicate_labels(self, label: str) -> bool:
+        """Stop here: sphinx-exercise would go on without the exercise and stumble over its end."""
+        if other := self.env.sphinx_exercise_registry.get(label):
+            raise ExtensionError(
+                f"{self.get_location()}: exercise {label!r} stands on {other['docname']} already, "
+                "expected a label of its own"
+            )
+        return False
+
     def add_name(self, node: nodes.Element) -> None:
         """Name the node, but do not claim the label as an id: the title's own id may equal it."""
         label = self.options.pop("name")
@@ -319,7 +328,10 @@ def check_and_record_page(app: Sphinx, doctree: nodes.document) -> None:
     for node in doctree.findall(is_solution):
         beside = {child.get("label") for child in node.parent.children if is_exercise_node(child)}
         if node["target_label"] not in beside:
-            _warn(env, f"solution of {node['target_label']!r} stands outside its section")
+            _warn(
+                env,
+                f"solution of {node['target_label']!r} stands in a section without that exercise",
+            )
         titles[node["label"]] = inline_copy(node[0])
     references = set()
     for node in doctree.findall(addnodes.pending_xref):
@@ -361,6 +373,13 @@ def _records(env: BuildEnvironment) -> dict[str, PageRecord]:
     if not hasattr(env, "exercise_pages"):
         env.exercise_pages = {}
     return env.exercise_pages
+
+
+def forget_pages_to_read(app: Sphinx, env: BuildEnvironment, docnames: list[str]) -> None:
+    """Free the labels of all pages that will be read: some may have moved to one that is first."""
+    registry = getattr(env, "sphinx_exercise_registry", {})
+    for label in [label for label, entry in registry.items() if entry["docname"] in docnames]:
+        del registry[label]
 
 
 def purge(app: Sphinx, env: BuildEnvironment, docname: str) -> None:
@@ -436,6 +455,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_transform(DressExercises)
     app.add_post_transform(ResolveExerciseReferences)
     app.connect("env-get-outdated", reread_when_entries_change)
+    app.connect("env-before-read-docs", forget_pages_to_read)
     app.connect("env-purge-doc", purge)
     app.connect("env-merge-info", merge)
     app.connect("doctree-read", check_and_record_page)

@@ -52,7 +52,7 @@ export function fold(text) {
   return folded;
 }
 
-const WORD = /[\p{L}\p{N}_]+(?:[.'’/-][\p{L}\p{N}_]+)*/gu;
+const WORD = /√|[\p{L}\p{N}_]+(?:[.'’/-][\p{L}\p{N}_]+)*/gu;
 const NUMBER = /^[\d.]+$/;
 const PART = /[\p{L}\p{N}]+/gu;
 const HUMP = /\p{Lu}+(?!\p{Ll})|\p{Lu}?\p{Ll}+|\p{N}+|[^\p{Lu}\p{Ll}\p{N}]+/gu;
@@ -70,14 +70,19 @@ function words(text) {
   }));
 }
 
+/** What some write as one word: warm-up, log-sum-exp. */
+const joined = (/** @type {string} */ word) => fold(word).replaceAll("-", "");
+
 /**
  * The terms under which a word is found: the whole and its parts.
  * @param {string} word
  * @returns {string[]}
  */
 export function terms(word) {
+  if (word === "√") return ["sqrt"]; // as it is typed
   const found = [fold(word)];
   if (NUMBER.test(word)) return found; // half of a number is another number
+  if (word.includes("-")) found.push(joined(word));
   for (const dotted of word.split(/[.'’/-]/)) {
     found.push(fold(dotted));
     for (const [part] of dotted.matchAll(PART)) {
@@ -138,7 +143,7 @@ function alternatives(word, last, tolerant) {
     fuzzy: tolerant && tolerance(term),
     prefix: last || term.length > 2,
   });
-  const whole = fold(word);
+  const whole = terms(word)[0];
   const queries = [/** @type {any} */ (one(whole))];
   if (!NUMBER.test(word)) {
     const parts = [...word.matchAll(PART)].map(([part]) => fold(part)).filter((p) => p.length > 1);
@@ -146,6 +151,7 @@ function alternatives(word, last, tolerant) {
     // The parts of a name are worth less than the name, those of key-value as much.
     const boost = /[._]/.test(word) ? LESS : WEIGHTS;
     if (parts.length > 1) queries.push({ combineWith: "AND", queries: parts.map(one), boost });
+    if (word.includes("-")) queries.push(one(joined(word)));
     if (name !== whole && name.length > 3) queries.push({ ...one(name), boost });
     else if (parts.length === 1 && parts[0] !== whole) queries.push(one(parts[0]));
   }

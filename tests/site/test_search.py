@@ -34,6 +34,8 @@ FIRST = {
     "eight logical lines": (  # words of a solution
         "attention/self-attention.html#scaled-dot-product-attention-solution"
     ),
+    "multihead": "attention/multi-head.html#multi-head-parameters",
+    "why divide by sqrt(d)": "attention/self-attention.html#attention-variance",
     "perplexty": "gpt/tokens-and-perplexity.html#perplexity",
     "scaled dot prodct atention": "attention/self-attention.html#scaled-dot-product-attention",
 }
