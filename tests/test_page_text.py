@@ -1,5 +1,9 @@
 """What the publishing step does to the text of a page."""
 
+from xml.etree import ElementTree
+
+import pytest
+
 import page_text
 
 
@@ -44,3 +48,40 @@ def test_words_are_what_selectors_name() -> None:
             "br",
         )
     }
+
+
+def test_formulas_are_part_of_names() -> None:
+    formula = (
+        '<math xmlns="http://www.w3.org/1998/Math/MathML"><semantics><mrow><mn>4</mn><msup><mi>d'
+        '</mi><mn>2</mn></msup></mrow><annotation encoding="application/x-tex">4d^2</annotation>'
+        "</semantics></math>"
+    )
+    named = page_text.mended(
+        f'<h2>It has {formula} weights</h2><a href="#">no formula</a><p>{formula}</p>'
+    )
+    assert named.count("aria-label") == 1
+    assert '<h2>It has <math aria-label="4 d squared" xmlns' in named
+
+
+@pytest.mark.parametrize(
+    ("formula", "words"),
+    [
+        ("<mfrac><mi>d</mi><mi>h</mi></mfrac>", "d over h"),
+        ("<msubsup><mi>x</mi><mi>t</mi><mi>n</mi></msubsup>", "x sub t to the power n"),
+        (
+            "<mrow><mi>K</mi><mo>\u2061</mo><msup><mi>Q</mi><mo>⊤</mo></msup></mrow>",
+            "K Q transposed",
+        ),
+        ("<mover><mi>x</mi><mo>ˉ</mo></mover>", "x ˉ"),
+    ],
+)
+def test_words_for_formulas(formula: str, words: str) -> None:
+    assert page_text.spoken(ElementTree.fromstring(formula)) == words
+
+
+def test_landmarks_hold_something_and_the_sidebar_says_where_one_is() -> None:
+    assert page_text.mended('<header id="top">\n</header><footer>By</footer>') == (
+        '<header id="top" role="none">\n</header><footer>By</footer>'
+    )
+    link = '<a class="current reference internal" href="#">Here</a>'
+    assert page_text.mended(link) == link.replace("<a", '<a aria-current="page"')

@@ -68,7 +68,8 @@ onPart((part) => {
     button.type = "button";
     button.className = "copybtn o-tooltip--left";
     button.dataset.tooltip = "Copy";
-    button.setAttribute("aria-label", "Copy the code");
+    const what = code.closest(".cell_output") ? "output" : "code";
+    button.setAttribute("aria-label", `Copy the ${what}`);
     button.innerHTML = ICON;
     button.addEventListener("click", () => copy(button));
     code.after(button);

@@ -171,9 +171,11 @@ function start(form, table, rows) {
       count += 1;
       minutes += row.minutes;
     }
-    found.textContent = count
-      ? `${count} of ${rows.length} exercises, ${duration(minutes)} in all`
+    const sorted = sort.value && `. ${sort.selectedOptions[0].text}.`;
+    const said = count
+      ? `${count} of ${rows.length} exercises, ${duration(minutes)} in all${sorted}`
       : "No exercise matches. Remove a filter, or clear all.";
+    if (found.textContent !== said) found.textContent = said; // else it would be read out once more
     order();
   }
 

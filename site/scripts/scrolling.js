@@ -1,10 +1,18 @@
 // Lets the keyboard reach what is wider or higher than its place (formulas, code, outputs, tables),
-// and only that. The theme asks all of it for its size at once, which costs more time than all else
+// and only that, under a name: without one a screen reader would read all of it, or of a formula
+// nothing, when the focus comes there. The theme asks all of it for its size at once, which costs more time than all else
 // on a page; here the browser says so, once it has laid out what is near the screen.
 
 import { onPart } from "./parts.js";
 
 const SCROLLS = ".katex-display, pre, .cell_output > .output, .pst-scrollable-table-container";
+
+/** @param {Element} place */
+function nameOf(place) {
+  if (place.matches(".katex-display")) return "Formula";
+  if (place.matches(".pst-scrollable-table-container")) return "Table";
+  return place.closest(".cell_output") ? "Output" : "Code";
+}
 
 const sizes = new ResizeObserver((entries) => {
   // Ask first and write then: each answer after a change would need a new layout.
@@ -14,8 +22,13 @@ const sizes = new ResizeObserver((entries) => {
       (t.scrollHeight > t.clientHeight && !t.matches(".katex-display")), // never cut off below
   );
   for (const [n, { target }] of entries.entries()) {
-    if (scrolls[n]) target.setAttribute("tabindex", "0");
-    else target.removeAttribute("tabindex");
+    if (scrolls[n]) {
+      target.setAttribute("tabindex", "0");
+      target.setAttribute("role", "group");
+      target.setAttribute("aria-label", nameOf(target));
+    } else {
+      for (const name of ["tabindex", "role", "aria-label"]) target.removeAttribute(name);
+    }
   }
 });
 

@@ -85,6 +85,18 @@ def test_all_are_shown_at_first_and_told(page: Any) -> None:
     assert found.get_attribute("role") == "status"
 
 
+def test_what_was_said_is_not_said_again(page: Any) -> None:
+    open_index(page)
+    page.evaluate("""() => {
+      window.said = 0;
+      const found = document.querySelector(".found");
+      new MutationObserver(() => (said += 1)).observe(found, { childList: true });
+    }""")
+    page.get_by_role("searchbox").last.press_sequentially("zzz")
+    assert "No exercise" in page.locator(".found").text_content()
+    assert page.evaluate("said") == 1
+
+
 # -- Filters --------------------------------------------------------------------------------------
 
 FILTERS: dict[str, Callable[[Exercise], bool]] = {
@@ -223,6 +235,8 @@ def test_headings_sort(
         assert page.locator("[aria-sort]").count() == 1
         assert page.locator("form [name=sort]").input_value() == address
         assert button.evaluate("(e) => e === document.activeElement")
+        order = page.locator("form [name=sort] option:checked").text_content()
+        assert page.locator(".found").text_content().endswith(f" in all. {order}.")
     button.click()
     assert page.evaluate(SHOWN) == ALL
     assert page.locator("[aria-sort]").count() == 0

@@ -193,6 +193,10 @@ def test_copy_button_copies_the_code_clean(context: Any, site: str) -> None:
     )
     button = page.locator(".cell_input .highlight .copybtn").first
     assert button.get_attribute("aria-label") == "Copy the code"
+    page.locator("details.solution summary").first.press("Enter")
+    of_output = page.locator(".cell_output .copybtn").first
+    of_output.wait_for()
+    assert of_output.get_attribute("aria-label") == "Copy the output"
     button.focus()
     page.keyboard.press("Enter")
     page.locator("[role=status]", has_text="Copied").wait_for(state="attached")
@@ -280,6 +284,25 @@ def test_keyboard_reaches_code_that_is_wider_than_its_place(page: Any) -> None:
     code.scroll_into_view_if_needed()
     reached = "e => e.scrollWidth > e.clientWidth && e.tabIndex === 0"
     page.wait_for_function(reached, arg=code.element_handle())
+    # With the name of a group a screen reader does not read all of it when the focus comes.
+    assert code.evaluate("e => [e.role, e.ariaLabel]") == ["group", "Code"]
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.wait_for_function("e => !e.role && !e.ariaLabel", arg=code.element_handle())
+
+
+def test_formulas_are_read_in_names(page: Any) -> None:
+    page.goto(f"{PAGE}#attention-variance")
+    tree = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")["nodes"]
+    named: dict[str, set[str]] = {}
+    for node in tree:
+        name = node.get("name", {}).get("value", "")
+        if name.startswith("Why the scores are divided by"):
+            named.setdefault(node["role"]["value"], set()).add(name)
+    assert (
+        named["heading"]
+        == named["link"]
+        == {"Why the scores are divided by square root of d sub k"}
+    )
 
 
 def test_rare_letters_are_in_the_fonts_made_for_them(page: Any) -> None:
