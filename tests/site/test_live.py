@@ -297,17 +297,6 @@ def test_keys_run_cells_and_leave_the_editor(connected: Reader) -> None:
     assert "Escape" in (page.locator(f"#{help_id}").text_content() or "")
 
 
-def test_what_was_undone_can_be_done_again(connected: Reader) -> None:
-    page, editor = connected.page, connected.cell(0).get_by_role("textbox")
-    connected.write(connected.cell(0), "one")
-    page.wait_for_timeout(700)  # the editor takes what is typed in one go as one change
-    page.keyboard.press("End")
-    page.keyboard.insert_text("_two")
-    for key, code in [("Control+z", "one"), ("Control+Shift+z", "one_two")]:
-        page.keyboard.press(key)
-        assert editor.inner_text() == code
-
-
 def test_names_are_completed(connected: Reader) -> None:
     page, turn = connected.page, connected.cell(0)
     connected.run(turn, "from llmbook import check")
@@ -612,7 +601,7 @@ def test_binder_breaks_off(reader: Reader, binder: Binder) -> None:
     binder.events = [{"phase": "waiting", "message": ""}]
     _use(reader, binder)
     reader.bar.get_by_role("button", name="Start").click()
-    reader.says("broke off. Try again, or run the code on a Jupyter server", "failed", timeout=20_000)
+    reader.says("broke off. Try again, or run the code on", "failed", timeout=20_000)
     assert len(binder.paths) == 1  # no build is asked for again without the reader
 
 

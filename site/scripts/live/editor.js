@@ -7,7 +7,7 @@ import {
   closeBracketsKeymap,
   completionKeymap,
 } from "@codemirror/autocomplete";
-import { defaultKeymap, history, historyKeymap, indentWithTab, redo } from "@codemirror/commands";
+import { defaultKeymap, history, historyKeymap, indentWithTab } from "@codemirror/commands";
 import {
   LanguageSupport,
   bracketMatching,
@@ -117,7 +117,6 @@ export function edit(parent, code, wishes) {
           },
           indentWithTab,
           ...closeBracketsKeymap,
-          { key: "Mod-Shift-z", run: redo }, // CodeMirror has it on some systems only
           ...historyKeymap,
           ...defaultKeymap,
         ]),
