@@ -3,6 +3,7 @@
 import { asset, isGone, load } from "./assets.js";
 import { plainButton } from "./dom.js";
 import { start as drawFigure } from "./figures.js";
+import { EDITS, recall } from "./live/edits.js";
 import { onPart } from "./parts.js";
 
 const CODE = ".bd-article .cell > .cell_input pre";
@@ -58,7 +59,9 @@ addEventListener("DOMContentLoaded", () => {
 
 onPart((part) => {
   if (open) return; // the cells have more than this button then
+  const kept = Object.keys(recall("localStorage", EDITS));
   for (const cell of part.querySelectorAll(".bd-article .cell.tag_your-turn")) {
-    cell.prepend(button("Live", cell));
+    const mine = kept.some((place) => place.startsWith(`${cell.closest("section")?.id}/turn/`));
+    cell.prepend(button(mine ? "Live, with your code" : "Live", cell));
   }
 });

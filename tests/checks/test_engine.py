@@ -18,6 +18,7 @@ import torch
 import llmbook.check
 from llmbook.checks.engine import (
     CheckFailedError,
+    Failure,
     Mistake,
     Result,
     Session,
@@ -506,6 +507,18 @@ def test_a_repeated_message_is_told_once():
     assert result.messages == "Only a half.\nOnly a half."
     for text in (repr(result), result._repr_html_()):
         assert text.count("Only a half.") == text.count("The same as above.") == 1
+
+
+def test_repeated_message_after_another_one_names_its_first_test():
+    session = Session("one")
+    told = [("first", "Only a half."), ("second", "Too much."), ("third", "Only a half.")]
+    for name, message in told:
+
+        @session.test(name)
+        def _(message=message):
+            raise Failure(message)
+
+    assert "The same as for “first”." in repr(session.result())
 
 
 @pytest.mark.parametrize("given", [17, "17"])

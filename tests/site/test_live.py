@@ -242,6 +242,26 @@ def test_answer_is_judged_wrong_and_right(connected: Reader) -> None:
         assert check.locator(".llmbook-check:visible").count() == 1  # the build's is gone
 
 
+def test_no_verdict_stands_under_an_answer_that_did_not_run(connected: Reader) -> None:
+    turn, check = connected.cell(0), connected.cell(1)
+    connected.write(turn, RIGHT)
+    turn.get_by_role("button", name="Run and check").click()
+    check.locator(".live-output .llmbook-check-passed").wait_for(timeout=START)
+    connected.write(turn, "bits_needed = (")
+    turn.get_by_role("button", name="Run and check").click()
+    turn.locator(".traceback", has_text="SyntaxError").wait_for(timeout=START)
+    connected.says("SyntaxError", "ready")
+    assert not check.locator(".llmbook-check:visible").count()
+
+
+def test_cell_that_was_changed_counts_as_not_run(connected: Reader) -> None:
+    turn = connected.cell(0)
+    connected.run(turn, "print(1)")
+    connected.write(turn, "print(2)")
+    assert turn.locator(".live-count").inner_text() == "changed since it ran"
+    connected.run(turn, "print(3)")
+
+
 def test_only_the_frame_talks_and_only_to_the_server(
     connected: Reader, site: str, jupyter: Jupyter
 ) -> None:
@@ -313,8 +333,10 @@ def test_names_are_completed(connected: Reader) -> None:
             ".plotly-plot[aria-label='One bar.'] svg.main-svg",
         ),
         ("'a text'", "pre:has-text('a text')"),
+        ("'y' * 300_000", "pre:has-text('[the rest is not shown]')"),
+        ("input('How many? ')", ".live-note:has-text('cannot ask for input')"),
     ],
-    ids=["text", "return", "error", "html", "png", "svg", "plotly", "value"],
+    ids=["text", "return", "error", "html", "png", "svg", "plotly", "value", "long", "input"],
 )
 def test_outputs_are_shown(connected: Reader, code: str, shown: str) -> None:
     outputs = connected.run(connected.cell(0), code)
@@ -351,6 +373,22 @@ def test_missing_name_leads_to_the_cells_above(connected: Reader) -> None:
     outputs.get_by_role("button", name="Run all above").click()
     turn.locator(".live-output", has_text="tensor(3)").wait_for(timeout=START)
     connected.says("", "ready")
+
+
+def test_missing_name_of_the_answer_leads_to_the_answer(connected: Reader) -> None:
+    turn, check = connected.cell(0), connected.cell(1)
+    connected.run(turn, "bits_needed = 1; del bits_needed")
+    connected.write(turn, "bits = 142")
+    turn.get_by_role("button", name="Run and check").click()
+    outputs = check.locator(".live-output")
+    outputs.get_by_text("Your answer is to define bits_needed").wait_for(timeout=START)
+    assert not outputs.get_by_role("button").count()  # running all above would not help
+    connected.says("NameError", "ready")
+
+
+def test_long_message_of_an_error_does_not_fill_the_bar(connected: Reader) -> None:
+    connected.run(connected.cell(0), "raise ValueError('word ' * 1000)")
+    assert len(connected.bar.get_by_role("status").inner_text()) < 300
 
 
 def test_reset_brings_back_code_and_output(connected: Reader) -> None:
@@ -434,6 +472,16 @@ def test_wrong_token_and_another_try(asked: Reader, jupyter: Jupyter) -> None:
     asked.says("refuses the token", "failed", timeout=20_000)
     asked.connect(jupyter.address, jupyter.token)
     asked.says("Ready", "ready")
+
+
+def test_address_may_lack_its_beginning(asked: Reader, jupyter: Jupyter) -> None:
+    asked.connect(jupyter.address.removeprefix("http://"), jupyter.token)
+    asked.says("Ready", "ready")
+
+
+def test_address_with_a_path_too_much(asked: Reader, jupyter: Jupyter) -> None:
+    asked.connect(f"{jupyter.address}some/path?token={jupyter.token}")
+    asked.says(f"but there is one at {jupyter.address}", "failed", timeout=20_000)
 
 
 def test_server_that_does_not_let_the_site_in(asked: Reader, site: str) -> None:
@@ -553,7 +601,7 @@ def test_binder_breaks_off(reader: Reader, binder: Binder) -> None:
     binder.events = [{"phase": "waiting", "message": ""}]
     _use(reader, binder)
     reader.bar.get_by_role("button", name="Start").click()
-    reader.says("broke off", "failed", timeout=20_000)
+    reader.says("broke off. Try again, or run the code on", "failed", timeout=20_000)
     assert len(binder.paths) == 1  # no build is asked for again without the reader
 
 
@@ -599,6 +647,10 @@ def test_answer_of_one_tab_is_not_lost_to_another(reader: Reader) -> None:
     kept = reader.page.evaluate("JSON.stringify(localStorage)")
     assert "mine = 1" in kept
     reader.page.reload()
+    # Until they are live again, the page shows the book's code; the button tells of the reader's.
+    mine = reader.page.get_by_role("button", name="Live, with your code")
+    assert mine.count() == 1
+    assert reader.page.locator(EXERCISE).get_by_role("button", name="with your code").is_visible()
     reader.page.locator(".article-header-buttons .live-button").click()
     reader.cell(0).scroll_into_view_if_needed()
     assert reader.cell(0).get_by_role("textbox").inner_text() == "mine = 1"

@@ -16,6 +16,7 @@
  * @property {"ok" | "error" | "aborted" | "lost"} status
  * @property {number} [execution_count]
  * @property {string} [ename]
+ * @property {string} [evalue]
  * @property {{ source: string, data: Record<string, any> }[]} [payload]
  */
 

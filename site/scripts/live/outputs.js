@@ -4,7 +4,7 @@
 import { make } from "../dom.js";
 
 const PLOTLY = "application/vnd.plotly.v1+json";
-const LONGEST = 200_000; // characters of text that are shown; a loop that prints must not stop the page
+const LONGEST = 200_000; // characters of text that are shown; more would stop the page
 // The two stand-ins for the theme's colors, as src/llmbook/figures.py has them.
 const INK = "#1b1c1d";
 const PAPER = "#fdfefe";
@@ -58,8 +58,11 @@ export function terminal(text) {
   return all;
 }
 
-const pre = (/** @type {string} */ className, /** @type {string} */ text) =>
-  make("div", { className }, make("div", { className: "highlight" }, make("pre", {}, terminal(text))));
+/** @param {string} className @param {string} text */
+function pre(className, text) {
+  const short = text.length > LONGEST ? `${text.slice(0, LONGEST)}\n[the rest is not shown]` : text;
+  return make("div", { className }, make("div", { className: "highlight" }, make("pre", {}, terminal(short))));
+}
 
 /** Let the keyboard scroll what is too long to be shown at once, and only that. */
 function reach(/** @type {HTMLElement} */ shown) {
@@ -242,8 +245,9 @@ export class Outputs {
     if (this.stale) this.clear();
     if (kind === "stream") return this.#stream(content);
     if (kind === "error") {
-      this.said = `${content.ename}: ${content.evalue}`;
-      const text = content.traceback.length ? content.traceback.join("\n") : this.said;
+      const what = `${content.ename}: ${content.evalue}`;
+      this.said = what.length > 200 ? `${what.slice(0, 200)} …` : what;
+      const text = content.traceback.length ? content.traceback.join("\n") : what;
       this.#put(pre("output traceback highlight-ipythontb notranslate", text));
       return;
     }

@@ -70,7 +70,8 @@ function launch(address, signal) {
     };
     events.onerror = () => {
       const offline = !navigator.onLine && "You are offline: Binder cannot be reached.";
-      fail(new Failure(offline || `${host(address)} does not answer, or broke off.`));
+      const instead = "Try again, or run the code on a Jupyter server.";
+      fail(new Failure(offline || `${host(address)} does not answer, or broke off. ${instead}`));
     };
   });
 }
@@ -142,13 +143,17 @@ async function reach(address, token, signal) {
  */
 async function why(baseUrl, signal) {
   /** @param {RequestInit} how */
-  const answers = (how) =>
-    fetch(`${baseUrl}api`, { credentials: "omit", signal: either(signal, 10_000), ...how }).then(
+  const answers = (how, at = baseUrl) =>
+    fetch(`${at}api`, { credentials: "omit", signal: either(signal, 10_000), ...how }).then(
       ({ type, ok }) => ok || type === "opaque",
       () => false,
     );
   if (await answers({ mode: "cors" })) {
     return `The server at ${host(baseUrl)} refuses the token: it is wrong or too old.`;
+  }
+  const root = new URL("/", baseUrl).href;
+  if (root !== baseUrl && (await answers({ mode: "cors" }, root))) {
+    return `There is no Jupyter server at ${baseUrl}, but there is one at ${root}`;
   }
   if (await answers({ mode: "no-cors" })) {
     return (

@@ -4,6 +4,7 @@ import { atBottom } from "../bottom.js";
 import { make, plainButton } from "../dom.js";
 import { Bar, parse } from "../live/bar.js";
 import { edit } from "../live/editor.js";
+import { EDITS, recall } from "../live/edits.js";
 import { Link } from "../live/link.js";
 import { Outputs } from "../live/outputs.js";
 import { onPart } from "../parts.js";
@@ -18,22 +19,11 @@ import { onPart } from "../parts.js";
  * @typedef {import("../live/bar.js").Choice} Choice
  * @typedef {import("../live/bar.js").Server} Server
  * @typedef {import("../live/bar.js").State} State
- * @typedef {Record<string, { source: string, code: string }>} Edits - what stands in a cell instead of
- *   the book's code, by the cell's place
+ * @typedef {import("../live/edits.js").Edits} Edits
  */
 
 const SERVER = "llmbook-live"; // in sessionStorage: the server, for the next page
-const EDITS = `llmbook-live:${location.pathname}`; // in localStorage: what the reader has written
 const KEYS = "live-keys"; // the id of what tells how the keyboard works
-
-/** @param {"localStorage" | "sessionStorage"} storage @param {string} key */
-function recall(storage, key) {
-  try {
-    return JSON.parse(window[storage].getItem(key) ?? "null") ?? {};
-  } catch {
-    return {};
-  }
-}
 
 /** @param {"localStorage" | "sessionStorage"} storage @param {string} key @param {unknown} value */
 function remember(storage, key, value) {
@@ -142,6 +132,8 @@ class Cell {
   change(code) {
     this.code = code;
     this.resetting.hidden = false;
+    if (this.ran) this.mark("changed since it ran");
+    this.ran = false;
     this.page.keep(this);
   }
 
@@ -410,16 +402,19 @@ class Page {
     this.queue = this.queue.then(async () => {
       await this.whenReady(turn);
       let said = "";
-      let failed = false;
+      /** @type {Cell | undefined} */
+      let failed;
       for (const [n, cell] of all.entries()) {
         if (this.stopped !== turn || failed) {
           cell.mark("");
+          // The verdict that stands there is on an earlier answer.
+          if (cell.checks && failed === all[n - 1]) cell.outputs.clear();
           continue;
         }
         if (n) this.tell(this.state, this.progress(all, n));
         const ok = await this.execute(cell);
         said = cell.outputs.said || (ok ? "Done." : "It failed.");
-        failed = !ok && n >= before.length;
+        if (!ok && n >= before.length) failed = cell;
       }
       this.pending--;
       if (this.stopped === turn && !failed) then?.();
@@ -445,6 +440,7 @@ class Page {
   /** @param {Cell} cell */
   async execute(cell) {
     cell.outputs.clear();
+    cell.ran = false;
     cell.mark("running", true);
     /** @type {import("../live/link.js").Reply} */
     const reply = (await this.link?.execute(cell.code, (kind, content) => {
@@ -458,12 +454,28 @@ class Page {
       if (source === "page") cell.outputs.add("display_data", { data });
     }
     if (reply.status === "lost") cell.outputs.note("Python was stopped while this ran.");
-    if (reply.ename === "NameError" && this.above(cell).some((one) => !one.ran)) {
-      const all = () => void this.run([...this.above(cell), cell]);
-      const button = plainButton("Run all above, then this", all);
-      cell.outputs.note("Cells above have not run, and may define this name. ", button);
+    if (reply.ename === "NameError") this.#missing(cell, reply.evalue?.match(/'(\w+)'/)?.[1] ?? "");
+    if (reply.ename === "StdinNotImplementedError") {
+      cell.outputs.note("Code on a page cannot ask for input: write the value into the code.");
     }
     return reply.status === "ok";
+  }
+
+  /**
+   * Say where a name should have come from.
+   * @param {Cell} cell that uses it
+   * @param {string} name
+   */
+  #missing(cell, name) {
+    const used = new RegExp(`\\b${name}\\b`);
+    const above = this.above(cell);
+    if (above.some((one) => !one.ran && used.test(one.code))) {
+      const all = () => void this.run([...above, cell]);
+      const button = plainButton("Run all above, then this", all);
+      cell.outputs.note("Cells above have not run, and may define this name. ", button);
+    } else if (above.some((one) => one.yourTurn && used.test(one.source) && !used.test(one.code))) {
+      cell.outputs.note(`Your answer is to define ${name}, as the book's code did, and does not.`);
+    }
   }
 }
 

@@ -114,11 +114,18 @@ class Result:
 
     def _told(self) -> Iterator[tuple[Outcome, str]]:
         """Outcomes with what to tell of each; no message is told twice."""
-        told: set[str] = set()
+        told: dict[str, str] = {}  # message → the first test that it was told of
+        last = ""
         for outcome in self.outcomes:
-            again = outcome.message and outcome.message in told
-            yield outcome, "The same as above." if again else outcome.message
-            told.add(outcome.message)
+            message = outcome.message
+            if not message or message not in told:
+                yield outcome, message
+            elif message == last:
+                yield outcome, "The same as above."
+            else:
+                yield outcome, f"The same as for “{told[message]}”."
+            told.setdefault(message, outcome.name)
+            last = message or last
 
     def __repr__(self) -> str:
         lines = [self.headline]

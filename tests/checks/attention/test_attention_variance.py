@@ -150,6 +150,11 @@ def test_mistakes_are_named(answer, message):
     assert message in result.messages
 
 
+def test_unsquared_means_are_not_taken_for_none():
+    answer, _ = WRONG["means not squared"]
+    assert "have no effect" not in check.attention_variance(answer).messages
+
+
 WRONG_MATRICES = {
     "standard deviation": (lambda *m: by_trace(*m).sqrt(), "standard deviation of the score"),
     "scaled score": (lambda *m: by_trace(*m) / len(m[0]), "variance of one product"),

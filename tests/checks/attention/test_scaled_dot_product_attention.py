@@ -305,6 +305,15 @@ def test_view_is_blamed_where_only_the_strides_are_special():
     assert "`.view` may fail" in failed.message
 
 
+def test_missing_import_is_not_blamed_on_dimensions():
+    def answer(q, k, v, mask=None):
+        return (q @ k.mT / not_imported.sqrt(q.shape[-1])).softmax(-1) @ v  # noqa: F821
+
+    message = check.scaled_dot_product_attention(answer).messages
+    assert "NameError: name 'not_imported' is not defined" in message
+    assert "dimension" not in message
+
+
 def test_the_unbroken_builder_passes():
     """Otherwise the mistakes above would prove little."""
     assert check.scaled_dot_product_attention(attention()).passed
