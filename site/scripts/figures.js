@@ -59,7 +59,13 @@ async function choose(Plotly, plot, { method, args = [] }) {
 async function draw(figure, Plotly) {
   const plot = /** @type {any} */ (figure.querySelector(".plotly-drawing"));
   const { data, layout, frames, choices } = read(figure);
-  const config = { displayModeBar: false, responsive: false, showTips: false };
+  const config = {
+    displayModeBar: false,
+    // A tap counts twice, as a touch and as the click that comes of it, and would change the axes.
+    doubleClick: touch.matches ? false : "reset+autosize",
+    responsive: false,
+    showTips: false,
+  };
   await Plotly.react(plot, { data, layout, config });
   if (frames && !plot._transitionData?._frames.length) await Plotly.addFrames(plot, frames);
   /** @type {NodeListOf<HTMLInputElement>} */
