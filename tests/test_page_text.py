@@ -11,6 +11,7 @@ def test_faults_of_the_theme_are_mended() -> None:
     text = """<main id="main-content" class="bd-main" role="main">
 <button title="A &amp; B" data-x="a > b"> <svg></svg> </button>
 <button title="Print" type="submit">.pdf</button>
+<button title="Toggle primary sidebar"><svg></svg></button>
 <button title="Search" aria-label="Search it"><svg></svg></button>
 <div id="jb-print-docs-body" class="onlyprint"><h1> {title} </h1>
 <div id="print-main-content"><div id="jb-print-toc"><div>
@@ -20,6 +21,8 @@ def test_faults_of_the_theme_are_mended() -> None:
         """<main id="main-content" class="bd-main">
 <button title="A &amp; B" data-x="a > b" aria-label="A &amp; B" type="button"> <svg></svg> </button>
 <button title="Print" type="submit">.pdf</button>
+<button title="Show or hide the contents of the book" aria-label="Show or hide the contents of the \
+book" type="button"><svg></svg></button>
 <button title="Search" aria-label="Search it" type="button"><svg></svg></button>
 <div id="jb-print-docs-body" class="onlyprint"><p class="print-title">A <em>title</em></p>
 <div id="print-main-content"><div id="jb-print-toc"><div>

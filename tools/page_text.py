@@ -30,6 +30,11 @@ NAMING = re.compile(
     re.DOTALL,
 )
 FORMULA = re.compile(r"<math\b.*?</math>", re.DOTALL)
+# What the theme calls by its place on a wide screen.
+TITLES = {
+    'title="Toggle primary sidebar"': 'title="Show or hide the contents of the book"',
+    'title="Toggle secondary sidebar"': 'title="Show or hide the contents of this page"',
+}
 POWERS = {"2": "squared", "3": "cubed", "⊤": "transposed", "′": "prime"}
 
 
@@ -82,10 +87,11 @@ def spoken(element: ElementTree.Element) -> str:
 def mended(text: str) -> str:
     """Return HTML with what the theme's templates leave to wish for put right.
 
-    A button that only has a tooltip gets it as its name, and one without a type sends no form. What
-    only stands on paper, the page's title once more and that of its contents, are no headings.
-    Headers and footers without content are no landmarks. The sidebar says which page is this one.
-    Browsers leave MathML out of the names of links, headings and fields: formulas have words there.
+    A button that only has a tooltip gets it as its name, in a reader's words, and one without a
+    type sends no form. What only stands on paper, the page's title once more and that of its
+    contents, are no headings. Headers and footers without content are no landmarks. The sidebar
+    says which page is this one. Browsers leave MathML out of the names of links, headings and
+    fields: formulas have words there.
 
     >>> mended('<button title="Full screen"><svg></svg></button>')
     '<button title="Full screen" aria-label="Full screen" type="button"><svg></svg></button>'
@@ -112,6 +118,8 @@ def mended(text: str) -> str:
         name = html.escape(spoken(ElementTree.fromstring(match[0])))
         return f'<math aria-label="{name}"{match[0].removeprefix("<math")}'
 
+    for theirs, ours in TITLES.items():
+        text = text.replace(theirs, ours)
     text = BUTTON.sub(button, text)
     text = EMPTY_LANDMARK.sub(r'<\1\2 role="none">', text)  # the theme's scripts ask for their size
     text = THIS_PAGE.sub('<a aria-current="page"', text)

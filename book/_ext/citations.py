@@ -76,7 +76,8 @@ class LinkBack(SphinxPostTransform):
                 line += nodes.Text(", ")
             title = self.env.titles[docname].astext()
             for number, anchor in enumerate(anchors, start=1):
-                text = nodes.inline("", title if number == 1 else str(number))
+                name = "page-title" if number == 1 else "number"
+                text = nodes.inline("", title if number == 1 else str(number), classes=[name])
                 hover = f"{title}, citation {number} of {len(anchors)}"
                 if number > 1:
                     line += nodes.Text(" ")

@@ -216,7 +216,15 @@ def test_search_gives_the_focus_back(visit: Callable[..., Any]) -> None:
     field = page.locator("dialog.search-dialog").get_by_role("searchbox")
     assert field.evaluate(FOCUSED)
     page.keyboard.type("softmax")
-    page.locator("dialog.search-dialog ol a").first.wait_for()
+    results = page.locator("dialog.search-dialog ol a")
+    results.first.wait_for()
+    page.keyboard.type("es")
+    page.evaluate(
+        "document.querySelector('dialog.search-dialog ol a').focus()"
+    )  # before the answer
+    page.wait_for_function("() => document.querySelector('dialog.search-dialog ol mark')")
+    page.wait_for_timeout(200)
+    assert results.first.evaluate(FOCUSED)
     for _ in range(40):  # it goes round, and never to the page behind
         page.keyboard.press("Tab")
         stop = page.evaluate(STOP)

@@ -123,8 +123,10 @@ function connect({ input, status, list, instead }, site) {
     const query = input.value.trim();
     asked = query;
     const hits = query ? finder.find(input.value) : [];
+    const inList = list.contains(document.activeElement);
     list.replaceChildren(...hits.map((hit) => result(hit, site)));
     list.hidden = !hits.length;
+    if (inList) (list.querySelector("a") ?? input).focus(); // who was faster than the answer
     tell();
     if (instead) {
       instead.hidden = query !== "";
