@@ -19,7 +19,7 @@ const MARKUP = `
     <label><input type="radio" name="where" value="server"> a Jupyter server</label>
   </fieldset>
   <p class="live-server" hidden>
-    <label>Address <input name="address" inputmode="url" autocomplete="off" spellcheck="false"
+    <label>Address <input name="address" type="text" inputmode="url" autocomplete="off" spellcheck="false"
       placeholder="http://localhost:8888/?token=…"></label>
     <label>Token <input name="token" type="password" autocomplete="off"></label>
   </p>
