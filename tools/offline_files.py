@@ -31,7 +31,7 @@ PLACEHOLDER = re.compile(r"^const RELEASE = .*$", re.MULTILINE)
 # What only machines ask for, what is there for download, and solutions as pages for readers without
 # scripts, who have no service worker.
 NOT_KEPT = re.compile(
-    r"_sources/|cards/|.*/solution-[^/]*\.html$|.*\.(?:ipynb|xml|inv|zip|pdf|map|txt|buildinfo)$|(?:.*/)?\.[^/]*$"
+    r"404\.html$|_sources/|cards/|.*/solution-[^/]*\.html$|.*\.(?:ipynb|xml|inv|zip|pdf|map|txt|buildinfo)$|(?:.*/)?\.[^/]*$"
 )
 # What every page loads before it shows anything.
 LOADED = re.compile(
@@ -92,7 +92,9 @@ def archive(contents: dict[str, bytes], made: Path) -> bytes:
     contents = {
         path: ONLINE_ONLY.sub("", data.decode("utf-8")).encode() if path.endswith(".html") else data
         for path, data in contents.items()
-        if path != MANIFEST and not path.startswith((".", "cards/")) and not path.endswith(".xml")
+        if path not in (MANIFEST, "404.html")
+        and not path.startswith((".", "cards/"))
+        and not path.endswith(".xml")
     }
     digest = hashlib.sha256()
     for path, data in contents.items():

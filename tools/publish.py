@@ -76,6 +76,8 @@ INLINE = re.compile(
 )
 # The theme's handlers in HTML attributes, as site/scripts/buttons.js knows them.
 HANDLERS = {"toggleFullScreen()": "fullscreen", "window.print()": "print"}
+# A host shows it in the place of pages at any depth: it loads nothing, and stays as it is.
+NOT_FOUND = "404.html"
 SLOT = "<!--slot-->"
 SCRIPT = re.compile(rf"<script\b({INSIDE})>(.*?)</script>[ \t]*\n?", re.DOTALL)
 LINK = re.compile(rf"<link\b({INSIDE})>\s*")
@@ -250,7 +252,7 @@ class Publisher:
     def pages(self) -> list[str]:
         """Return the pages that Sphinx wrote, as paths below the source."""
         found = (p.relative_to(self.source).as_posix() for p in self.source.rglob("*.html"))
-        return sorted(p for p in found if not p.startswith("_"))
+        return sorted(p for p in found if not p.startswith("_") and p != NOT_FOUND)
 
     def light(self, path: str, text: str, page: Page) -> str:
         """Return a page without the theme's weight; note in `page` what it needs."""
@@ -592,7 +594,7 @@ class Publisher:
             # Of the pictures, Sphinx leaves there what an earlier build had made.
             if not file.is_file() or path.startswith((".", "_i", "_s")) or path in LEFT_OUT:
                 continue
-            if path.endswith(".html") and not path.startswith("_"):
+            if path.endswith(".html") and not path.startswith("_") and path != NOT_FOUND:
                 continue  # a page
             yield path
             if file.suffix == ".js":

@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 WATCHED = ["book", "site", "src", "_config.yml", "_toc.yml"]
 COMPRESSED = re.compile(r"text/|application/(?:javascript|json|manifest\+json|xml)|image/svg\+xml")
 NAMED_BY_CONTENT = re.compile(r"^/assets/|[./][0-9a-f]{10,}\.(?!html$)\w+$")
+ROOT_ON_HOST = re.compile(r'data-root="([^"]*)"')  # where the site lies on its host, in 404.html
 # In the place of the site's service worker: a book that is being written is not kept for offline
 # reading, and what was kept under this address is dropped.
 NO_WORKER = b"""\
@@ -108,6 +109,21 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         self.send_header("Vary", "Accept-Encoding")
         self.send_header("X-Content-Type-Options", "nosniff")
         super().end_headers()
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Show the site's own page where there is none, as hosts do."""
+        page = Path(self.directory, "404.html")
+        if code != HTTPStatus.NOT_FOUND or not page.is_file():
+            return super().send_error(code, message, explain)
+        text = page.read_text("utf-8")
+        if root := ROOT_ON_HOST.search(text):
+            text = text.replace(f'="{root[1]}', '="/')
+        self.send_response(code)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Content-Length", str(len(text.encode())))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(text.encode())
 
     def log_message(self, *_: object) -> None:
         """Keep the terminal for the messages of the build."""

@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 CHANGES = "CHANGES.md"  # beside _config.yml; the page `changes` includes it
 CHANGES_PAGE = "changes"
+NOT_FOUND = "404.html"  # whole by itself, since a host shows it in the place of pages at any depth
 LONGEST = 160  # of a description, which search engines cut there
 DRAWING = "1"  # of cards; a new number has all of them drawn again
 ICONS = {  # what browsers, phones and launchers ask for: size and whether the square is full
@@ -344,7 +345,17 @@ def write_files(app: Sphinx, exception: Exception | None) -> None:
     draw_cards(app)
     out = Path(app.outdir)
     site = site_address(app.config)
-    files = {"robots.txt": "User-agent: *\nAllow: /\n"}
+    files = {
+        "robots.txt": "User-agent: *\nAllow: /\n",
+        NOT_FOUND: app.builder.templates.render(
+            NOT_FOUND,
+            {
+                "root": urlsplit(site).path or "/",
+                "project": app.config.project,
+                "mark": mark.inline("mark", 48),
+            },
+        ),
+    }
     if site:
         files["robots.txt"] += f"Sitemap: {site}sitemap.xml\n"
         days = last_changes(Path(app.srcdir))

@@ -14,7 +14,7 @@ from built import ROOT, SITE, pages
 from PIL import Image
 
 ADDRESS = yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))["html"]["baseurl"]
-OTHERS = {"genindex.html", "search.html", "404.html", "offline.html"}
+OTHERS = {"genindex.html", "search.html", "offline.html"}
 
 pytestmark = pytest.mark.usefixtures("site")
 

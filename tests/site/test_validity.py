@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from built import ROOT, SITE, page_with, pages
+from built import NOT_FOUND, ROOT, SITE, page_with, pages
 from test_pages import DRAWN, OPEN_EVERYTHING
 
 PROGRAM = ROOT / "node_modules" / "html-validate" / "bin" / "html-validate.mjs"
@@ -49,7 +49,7 @@ def found(site: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list
     return faults(SITE, tmp_path_factory.mktemp("validity"))
 
 
-@pytest.mark.parametrize("path", [*pages(), *FRAMES])
+@pytest.mark.parametrize("path", [*pages(), *FRAMES, NOT_FOUND])
 def test_page_is_valid(found: dict[str, list[str]], path: str) -> None:
     told = found.get(str(SITE / path), [])
     assert not told, "\n".join(told)
