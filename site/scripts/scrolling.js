@@ -1,7 +1,8 @@
 // Lets the keyboard reach what is wider or higher than its place (formulas, code, outputs, tables),
 // and only that, under a name: without one a screen reader would read all of it, or of a formula
-// nothing, when the focus comes there. The theme asks all of it for its size at once, which costs more time than all else
-// on a page; here the browser says so, once it has laid out what is near the screen.
+// nothing, when the focus comes there. The theme asks all of it for its size at once, which costs
+// more time than all else on a page; here the browser says so, once it has laid out what is near the
+// screen.
 
 import { onPart } from "./parts.js";
 
