@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+import jinja2
 from docutils import nodes
 from markdown_it import MarkdownIt
 from PIL import Image, PngImagePlugin
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 CHANGES = "CHANGES.md"  # beside _config.yml; the page `changes` includes it
 CHANGES_PAGE = "changes"
 NOT_FOUND = "404.html"  # whole by itself, since a host shows it in the place of pages at any depth
+TEMPLATE = Path(__file__).parents[1] / "_templates" / NOT_FOUND
 LONGEST = 160  # of a description, which search engines cut there
 DRAWING = "1"  # of cards; a new number has all of them drawn again
 ICONS = {  # what browsers, phones and launchers ask for: size and whether the square is full
@@ -347,13 +349,10 @@ def write_files(app: Sphinx, exception: Exception | None) -> None:
     site = site_address(app.config)
     files = {
         "robots.txt": "User-agent: *\nAllow: /\n",
-        NOT_FOUND: app.builder.templates.render(
-            NOT_FOUND,
-            {
-                "root": urlsplit(site).path or "/",
-                "project": app.config.project,
-                "mark": mark.inline("mark", 48),
-            },
+        NOT_FOUND: jinja2.Template(TEMPLATE.read_text(encoding="utf-8")).render(
+            root=urlsplit(site).path or "/",
+            project=escape(app.config.project),
+            mark=mark.inline("mark", 48),
         ),
     }
     if site:
