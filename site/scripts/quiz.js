@@ -34,6 +34,7 @@ function start(/** @type {HTMLFieldSetElement} */ question) {
   const button = plainButton("Check");
   // It is on the page before anything is said in it: only changes are read out.
   const feedback = makeStatus("div", "quiz-feedback");
+  feedback.setAttribute("aria-live", "polite"); // for screen readers that do not know it of a status
   const others = make("div", { className: "quiz-others" });
   question.append(button, feedback, others);
 

@@ -50,6 +50,7 @@ def test_the_whole_card_can_be_pressed(page: Any) -> None:
     box = card.bounding_box()
     page.mouse.click(box["x"] + box["width"] - 6, box["y"] + box["height"] - 6)
     page.wait_for_url("**/paths.html#*")
+    assert page.locator("article h1").text_content().startswith("Paths")
 
 
 def test_cards_say_how_far_the_reader_is(page: Any) -> None:

@@ -3,8 +3,10 @@
 import urllib.request
 from typing import Any
 from urllib.error import HTTPError
+from urllib.parse import urlsplit
 
 import pytest
+import yaml
 from built import NOT_FOUND, ROOT, SITE
 from test_pages import AXE, AXE_RUN
 
@@ -32,9 +34,8 @@ def test_it_searches_and_leads_on(page: Any) -> None:
 
 def test_it_leads_to_the_site_on_its_host() -> None:
     text = (SITE / NOT_FOUND).read_text("utf-8")
-    config = (ROOT / "_config.yml").read_text("utf-8")
-    assert "baseurl: https://llm-workbook.github.io/llm-workbook/" in config
-    assert 'href="/llm-workbook/index.html"' in text
+    config = yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))
+    assert f'href="{urlsplit(config["html"]["baseurl"]).path}index.html"' in text
     assert "src=" not in text
     assert "<link" not in text
 

@@ -62,6 +62,7 @@ def test_works_by_keyboard_says_so_and_keeps_the_focus(page: Any) -> None:
     here = question(page, "radio")
     feedback = here.locator(".quiz-feedback")
     assert feedback.get_attribute("role") == "status"
+    assert feedback.get_attribute("aria-live") == "polite"
     assert said(here) == ""
     here.locator("input").first.focus()
     page.keyboard.press("Space")
