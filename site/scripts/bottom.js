@@ -8,8 +8,12 @@ function place() {
   const made = document.createElement("div");
   made.className = "page-bottom";
   document.body.append(made);
+  let height = 0;
   new ResizeObserver(() => {
-    document.documentElement.style.setProperty("--page-bottom", `${made.offsetHeight}px`);
+    // All elements of the page inherit it, and are styled anew for it.
+    if (made.offsetHeight === height) return;
+    height = made.offsetHeight;
+    document.documentElement.style.setProperty("--page-bottom", `${height}px`);
   }).observe(made);
   return made;
 }

@@ -24,6 +24,22 @@ addEventListener("click", ({ target }) => {
   if (button instanceof HTMLElement) actions[button.dataset.action ?? ""]?.();
 });
 
+/**
+ * Say with the button of a sidebar whether that is shown: the theme slides it away, and on a narrow
+ * screen it opens as a dialog.
+ * @param {Element} button
+ * @param {HTMLElement} sidebar
+ */
+function tellWhetherShown(button, sidebar) {
+  const tell = () => {
+    const shown = sidebar.checkVisibility({ visibilityProperty: true });
+    button.setAttribute("aria-expanded", String(shown));
+  };
+  new MutationObserver(tell).observe(sidebar, { attributeFilter: ["class"] });
+  new ResizeObserver(tell).observe(sidebar);
+  sidebar.addEventListener("transitionend", tell);
+}
+
 addEventListener("DOMContentLoaded", () => {
   const those = ".theme-switch-button, .search-button, .primary-toggle, .secondary-toggle";
   for (const button of document.querySelectorAll(those)) {
@@ -31,5 +47,10 @@ addEventListener("DOMContentLoaded", () => {
     button.blur = () => {
       if (!button.matches(":focus-visible")) HTMLElement.prototype.blur.call(button);
     };
+  }
+  for (const which of ["primary", "secondary"]) {
+    const button = document.querySelector(`.${which}-toggle`);
+    const sidebar = document.getElementById(`pst-${which}-sidebar`);
+    if (button && sidebar) tellWhetherShown(button, sidebar);
   }
 });

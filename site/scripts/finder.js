@@ -2,6 +2,7 @@
 // book/_ext/search_index.py writes the entries.
 
 import MiniSearch from "minisearch";
+import { stemmer } from "stemmer";
 
 /** What an entry is; hint n is HINT + n. */
 export const SECTION = 0;
@@ -154,6 +155,11 @@ function alternatives(word, last, tolerant) {
     if (word.includes("-")) queries.push(one(joined(word)));
     if (name !== whole && name.length > 3) queries.push({ ...one(name), boost });
     else if (parts.length === 1 && parts[0] !== whole) queries.push(one(parts[0]));
+    // The same word with another ending: masking, masked, mask. The stem of queries is "queri".
+    const stem = /^[a-z]+$/.test(whole) ? stemmer(whole).replace(/i$/, "") : whole;
+    if (stem.length > 2 && stem !== whole && whole.startsWith(stem)) {
+      queries.push({ queries: [stem], prefix: true, boost: LESS });
+    }
   }
   return { combineWith: "OR", queries };
 }

@@ -260,7 +260,7 @@ def test_filter_by_progress_and_mark_in_the_table(page: Any) -> None:
     # The row stays as long as the reader is in it, so that the keyboard does not lose its place.
     assert page.evaluate(SHOWN)[0] == first.label
     page.get_by_role("searchbox", name="Search").focus()
-    page.wait_for_function(f"document.querySelector('[data-label={first.label}]').hidden")
+    page.wait_for_function(f"() => document.querySelector('[data-label={first.label}]').hidden")
     assert page.evaluate(SHOWN) == ALL[1:]
     name = f"Come back later: exercise {third.source}"
     page.get_by_role("checkbox", name=name, exact=True).check()

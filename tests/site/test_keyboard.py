@@ -276,6 +276,17 @@ def test_sidebar_on_a_phone(visit: Callable[..., Any], which: str, theme: str) -
     )
 
 
+def test_button_of_a_sidebar_says_whether_it_is_shown(visit: Callable[..., Any]) -> None:
+    page = visit(PAGE)
+    go(page, ".primary-toggle")
+    for shown in ("false", "true"):
+        page.keyboard.press("Enter")
+        page.locator(f".primary-toggle[aria-expanded={shown}]").wait_for()
+    page.set_viewport_size(PHONE)
+    for which in ("primary", "secondary"):
+        page.locator(f".{which}-toggle[aria-expanded=false]").wait_for()
+
+
 def test_menu_of_the_page(visit: Callable[..., Any]) -> None:
     page = visit(PAGE)
     button = ".dropdown-download-buttons > button"

@@ -18,9 +18,9 @@ DESKTOP = {"width": 1280, "height": 900}
 # All that a reader can open is open, and what comes with scrolling has come and is laid out.
 OPEN_EVERYTHING = """
 async () => {
-  for (const section of document.querySelectorAll("section")) {
-    section.style.contentVisibility = "visible";
-  }
+  const all = new CSSStyleSheet();
+  all.replaceSync("* { content-visibility: visible !important }");
+  document.adoptedStyleSheets.push(all);
   await window.llmbook.solutions();
   for (const details of document.querySelectorAll("details")) details.open = true;
   for (const figure of document.querySelectorAll(".plotly-figure")) {

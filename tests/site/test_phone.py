@@ -1,10 +1,11 @@
 """The site under a thumb: a small screen that is touched."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from built import page_with
+from built import SITE, page_with
 
 PHONE = {"width": 360, "height": 740}
 AXES = """
@@ -26,6 +27,10 @@ LONELY = """
   return comma.left > end.right + 8 || comma.top > end.bottom || comma.bottom < end.top;
 }).map((link) => link.textContent)
 """
+
+
+# Matplotlib draws letters as paths, so many points high and scaled to a hundredth.
+LETTERS = re.compile(r"scale\((0\.\d+) -\1\)")
 
 
 @pytest.fixture
@@ -143,3 +148,16 @@ def test_the_way_back_to_the_top_covers_no_bar(site: str, phone: Any) -> None:
     box = button.bounding_box()
     assert box["y"] + box["height"] <= bar.bounding_box()["y"]
     assert box["x"] > PHONE["width"] / 2
+
+
+def test_letters_of_figures_can_be_read() -> None:
+    """In CSS pixels, in a column as wide as a small phone's; exponents are smaller."""
+    column = 328
+    heights = {}
+    for picture in SITE.glob("_images/*.svg"):
+        svg = picture.read_text("utf-8")
+        if letters := [float(scale) * 100 for scale in LETTERS.findall(svg)]:
+            width = float(re.search(r'viewBox="0 0 ([\d.]+) ', svg)[1])
+            heights[picture.name] = min(letters) * column / width
+    assert len(heights) > 10
+    assert not {name: height for name, height in heights.items() if height < 8}

@@ -98,6 +98,7 @@ def test_hosts_are_told_the_same_as_make_serve_does() -> None:
     assert f'location ~ "{serve.NAMED_BY_CONTENT.pattern}"' in told
     for folder in ("assets", "_images"):
         assert f"/{folder}/*\n  Cache-Control: public, max-age=31536000, immutable" in told
+    assert told.count("nosniff") == 4  # of every file, by each host
 
 
 # -- In a browser ---------------------------------------------------------------------------------
@@ -320,10 +321,10 @@ def test_rare_letters_are_in_the_fonts_made_for_them(page: Any) -> None:
         page.goto(path)
         page.evaluate(
             """async () => {
-              for (const box of document.querySelectorAll("section, details")) {
-                box.style.contentVisibility = "visible";
-                box.open = true;
-              }
+              const all = new CSSStyleSheet();
+              all.replaceSync("* { content-visibility: visible !important }");
+              document.adoptedStyleSheets.push(all);
+              for (const details of document.querySelectorAll("details")) details.open = true;
               await document.fonts.ready;
             }"""
         )

@@ -36,6 +36,7 @@ FIRST = {
     ),
     "multihead": "attention/multi-head.html#multi-head-parameters",
     "why divide by sqrt(d)": "attention/self-attention.html#attention-variance",
+    "causally masking": "attention/multi-head.html#causal-mask",
     "perplexty": "gpt/tokens-and-perplexity.html#perplexity",
     "scaled dot prodct atention": "attention/self-attention.html#scaled-dot-product-attention",
 }

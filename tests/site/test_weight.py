@@ -40,6 +40,15 @@ async () => {
   }
 }
 """
+# What moves while they are opened, a reader asked for.
+OPEN_SOLUTIONS = """
+async () => {
+  await window.llmbook.solutions();
+  for (const details of document.querySelectorAll("details.solution")) details.open = true;
+  for (let n = 0; n < 6; n++) await new Promise(requestAnimationFrame);
+  shifts.length = 0;
+}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -96,12 +105,26 @@ def test_nothing_moves(site: str, browser: Any, path: str, screen: str) -> None:
     assert sum(value for value, _ in shifts) < SHIFT, shifts
 
 
+@pytest.mark.parametrize("path", [path.partition("/solution-")[0] + ".html" for path in LARGEST])
+def test_nothing_moves_in_open_solutions(site: str, browser: Any, path: str) -> None:
+    context = browser.new_context(base_url=site, viewport=SCREENS["phone"])
+    page = context.new_page()
+    page.add_init_script(WATCH_SHIFTS)
+    page.goto(path, wait_until="load")
+    page.evaluate(OPEN_SOLUTIONS)
+    page.evaluate(THROUGH)
+    assert page.locator("details.solution[open] .cell").count() > 2
+    shifts = page.evaluate("shifts")
+    context.close()
+    assert sum(value for value, _ in shifts) < SHIFT, shifts
+
+
 def test_watch_sees_what_moves(site: str, browser: Any) -> None:
     page = browser.new_page()
     page.add_init_script(WATCH_SHIFTS)
     page.goto(site, wait_until="load")
     page.evaluate("document.body.style.paddingTop = '300px'")
-    page.wait_for_function("shifts.some(([value]) => value > 0.02)")
+    page.wait_for_function("() => shifts.some(([value]) => value > 0.02)")
     page.close()
 
 
