@@ -52,6 +52,13 @@ updates_attention = 0
 memory_32 = 2048
 """
 
+# Nothing lies above the middle of an element, and nothing cuts it off.
+IN_SIGHT = """
+(element) => {
+  const { left, top, width, height } = element.getBoundingClientRect();
+  return element.contains(document.elementFromPoint(left + width / 2, top + height / 2));
+}
+"""
 AXE_RUN = """
 async () => {
   const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
@@ -304,6 +311,7 @@ def test_names_are_completed(connected: Reader) -> None:
     page.keyboard.press("Control+Space")
     option = page.locator(".cm-tooltip-autocomplete li", has_text="fixed_state_bottleneck")
     option.wait_for(timeout=20_000)
+    assert option.evaluate(IN_SIGHT)
     page.wait_for_timeout(200)  # what is typed as the list opens does not choose from it
     page.keyboard.press("Tab")
     assert "check.fixed_state_bottleneck" in turn.get_by_role("textbox").inner_text()

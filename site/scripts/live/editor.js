@@ -17,7 +17,7 @@ import {
 } from "@codemirror/language";
 import { pythonLanguage } from "@codemirror/lang-python";
 import { EditorState } from "@codemirror/state";
-import { EditorView, highlightSpecialChars, keymap } from "@codemirror/view";
+import { EditorView, highlightSpecialChars, keymap, tooltips } from "@codemirror/view";
 import { tagHighlighter, tags } from "@lezer/highlight";
 
 // The names of Pygments, for which the theme has colors with enough contrast, light and dark.
@@ -89,6 +89,7 @@ export function edit(parent, code, wishes) {
         bracketMatching(),
         closeBrackets(),
         autocompletion({ override: [suggest], icons: false }),
+        tooltips({ parent: document.body }), // cells and exercises cut off what sticks out of them
         EditorState.allowMultipleSelections.of(false),
         EditorView.contentAttributes.of({
           "aria-label": wishes.label,
