@@ -49,6 +49,8 @@ def start(tmp_path: Path, builds: Path) -> Iterator[Start]:
         (tmp_path / name).write_text("as it was")
     shutil.copy(ROOT / "tools/serve.py", tmp_path / "tools")
     started = []
+    # A shell that starts the tests in the background has them ignore it, and all that they start.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def start(make: str) -> "subprocess.Popen[str]":
         script = tmp_path / "bin/make"
@@ -66,6 +68,7 @@ def start(tmp_path: Path, builds: Path) -> Iterator[Start]:
         return process
 
     yield start
+    signal.signal(signal.SIGINT, before)
     for process in started:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
