@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from docutils import nodes
-from docutils.utils import new_document
 from sphinx.errors import ExtensionError
 
 import formulas
@@ -52,42 +51,6 @@ def test_a_formula_in_the_text() -> None:
     markup = write(formulas.visit_inline, nodes.math(latex, latex))
     assert markup.startswith('<span><span class="katex"><span class="katex-mathml"><math')
     assert markup.endswith("</span>")
-
-
-def kept_together(*parts: str | nodes.Node) -> str:
-    """Return a paragraph with one formula, what is kept together in brackets."""
-    paragraph = nodes.paragraph()
-    for part in parts:
-        paragraph += nodes.Text(part) if isinstance(part, str) else part
-    document = new_document("page")
-    document += paragraph
-    formulas.KeepTogether(document).run()
-    return "".join(
-        f"[{part.astext()}]" if isinstance(part, nodes.inline) else part.astext()
-        for part in paragraph
-    )
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "expected"),
-    [
-        ("with (", "), so", "with [(x),] so"),
-        ("an ", "-gram", "an [x-]gram"),
-        ("all-", "’s", "all-[x’s]"),
-        ("", ".", "[x.]"),
-        ("take ", " and", "take x and"),
-        ("a—", "—b", "a—[x—]b"),
-    ],
-)
-def test_a_formula_stays_with_what_belongs_to_it(before: str, after: str, expected: str) -> None:
-    formula = nodes.math("x", "x")
-    assert kept_together(*filter(None, (before, formula, after))) == expected
-    assert kept_together(nodes.strong("", "so"), formula, nodes.strong("", "so")) == "soxso"
-
-
-def test_a_line_may_end_between_the_parts_of_a_formula() -> None:
-    markup = write(formulas.visit_inline, nodes.math("a = b", "a = b"))
-    assert markup.count("<wbr>") == 1
 
 
 @pytest.mark.parametrize("number", [7, None])

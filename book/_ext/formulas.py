@@ -2,8 +2,6 @@
 
 One Node.js process reads formulas and writes markup, line by line, and ends when its input does. A
 formula that KaTeX cannot read is an error that says where it stands.
-
-A line of text may end within a formula, and not between it and the comma or bracket beside it.
 """
 
 from __future__ import annotations
@@ -20,18 +18,12 @@ from typing import Any
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
-from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.math import get_node_equation_number
 
 NODE_MODULES = Path(__file__).resolve().parents[2] / "node_modules"
 OPTIONS = {"throwOnError": True, "strict": "error", "trust": False}
 # Sphinx numbers the equations of a page; KaTeX would begin at 1 in each.
 NUMBERED = re.compile(r"\\(begin|end)\{(align|alignat|equation|gather)\}")
-
-# Of the text on either side of a formula, what belongs to it: up to a space or a hyphen.
-BEFORE = re.compile(r"[^\s\-–—/]+$")
-AFTER = re.compile(r"[^\s\-–—/]*[\-–—/]?")
-NEXT_PART = '</span><span class="katex-base">'
 
 RENDER_LINES = """
 const katex = require(process.argv[1]);
@@ -126,37 +118,9 @@ def _render_node(translator: Any, node: nodes.Element, display: bool) -> str:
         raise ExtensionError(f"{where}: {error}") from error
 
 
-class KeepTogether(SphinxPostTransform):
-    """Put each formula in a line of text in one element with what belongs to it.
-
-    Browsers end a line between a box and a comma, and the parts of a formula are boxes.
-    """
-
-    default_priority = 800  # when all text is as it is written
-    formats = ("html",)
-
-    def run(self, **kwargs: Any) -> None:
-        for formula in list(self.document.findall(nodes.math)):
-            parent = formula.parent
-            at = parent.index(formula)
-            before = parent[at - 1] if at else None
-            after = parent[at + 1] if at + 1 < len(parent) else None
-            together = nodes.inline("", "", classes=["unbroken"])
-            if isinstance(before, nodes.Text) and (match := BEFORE.search(before)):
-                together += nodes.Text(match[0])
-                parent.replace(before, nodes.Text(before[: match.start()]))
-            together += formula.deepcopy()
-            if isinstance(after, nodes.Text) and (match := AFTER.match(after)) and match[0]:
-                together += nodes.Text(match[0])
-                parent.replace(after, nodes.Text(after[match.end() :]))
-            if len(together) > 1:
-                parent.replace(formula, together)
-
-
 def visit_inline(translator: Any, node: nodes.Element) -> None:
     """Write a formula in the text."""
     markup = _render_node(translator, node, display=False)
-    markup = markup.replace(NEXT_PART, NEXT_PART.replace("<span", "<wbr><span"))
     translator.body.append(translator.starttag(node, "span", "", CLASS="math") + markup + "</span>")
     raise nodes.SkipNode
 
@@ -176,7 +140,6 @@ def visit_block(translator: Any, node: nodes.Element) -> None:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Make KaTeX a renderer that ``html_math_renderer`` can name."""
-    app.add_post_transform(KeepTogether)
     app.add_html_math_renderer("katex", (visit_inline, None), (visit_block, None))
     app.connect("build-finished", lambda app, exception: server.stop())
     app.add_css_file("vendor/katex/katex.min.css")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from built import SITE, page_with, pages
+from built import SITE, page_with
 
 PHONE = {"width": 360, "height": 740}
 AXES = """
@@ -29,34 +29,6 @@ LONELY = """
 """
 
 
-# Letters right beside a formula, and those of them that stand in another line than its end there.
-BESIDE_FORMULAS = """
-() => {
-  const all = new CSSStyleSheet();
-  all.replaceSync("* { content-visibility: visible !important }");
-  document.adoptedStyleSheets.push(all);
-  for (const details of document.querySelectorAll("details")) details.open = true;
-  const torn = [];
-  let count = 0;
-  for (const formula of document.querySelectorAll(".bd-article span.math")) {
-    const parts = formula.querySelectorAll(".katex-base");
-    const { previousSibling, nextSibling } = formula;
-    for (const [text, part] of [[previousSibling, parts[0]], [nextSibling, [...parts].at(-1)]]) {
-      if (text?.nodeType !== Node.TEXT_NODE || !text.length || !part) continue;
-      const at = text === nextSibling ? 0 : text.length - 1;
-      if (/[\\s\\-–—/]/.test(text.data[at])) continue;
-      const range = document.createRange();
-      range.setStart(text, at);
-      range.setEnd(text, at + 1);
-      const letter = range.getBoundingClientRect();
-      const box = part.getBoundingClientRect();
-      count++;
-      if (letter.top > box.bottom || letter.bottom < box.top) torn.push(text.parentNode.outerHTML);
-    }
-  }
-  return [count, torn];
-}
-"""
 # Matplotlib draws letters as paths, so many points high and scaled to a hundredth.
 LETTERS = re.compile(r"scale\((0\.\d+) -\1\)")
 
@@ -189,13 +161,3 @@ def test_letters_of_figures_can_be_read() -> None:
             heights[picture.name] = min(letters) * column / width
     assert len(heights) > 10
     assert not {name: height for name, height in heights.items() if height < 8}
-
-
-def test_lines_do_not_end_between_a_formula_and_its_comma(site: str, phone: Any) -> None:
-    letters = 0
-    for path in pages():
-        phone.goto(site + path)
-        count, torn = phone.evaluate(BESIDE_FORMULAS)
-        assert not torn, path
-        letters += count
-    assert letters > 100

@@ -72,8 +72,7 @@ FAINT = r"""
 # off has the page enlarged, and not only its text.
 CUT = """
 () => {
-  // A part of a formula in the text stays whole, and so does the comma behind it.
-  const leftOut = ".katex, .math, .unbroken, svg, .visually-hidden, dialog:not([open])";
+  const leftOut = ".katex, .math, svg, .visually-hidden, dialog:not([open])";
   const hides = (overflow) => /hidden|clip/.test(overflow);
   const sticksOut = (box) => [...box.querySelectorAll("*")].some((e) => {
     if (e.matches(leftOut) || e.closest(leftOut)) return false;
